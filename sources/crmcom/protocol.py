@@ -252,7 +252,8 @@ def has_next(page: Page, number: int, size: int) -> bool:
     """Whether a page follows page `number` (from 1), judged on the page as the server sent it.
 
     `has_more` says so; where it is absent, `total` decides; where both are, a short page does.
-    A capped `total` cannot end a walk early: the cap is above any page that it would end.
+    `size` is the size that the server really serves. A capped `total` would end a walk early:
+    `listing.py` never walks a list whose total stands at the cap.
     """
     if page.has_more is not None:
         return page.has_more and bool(page.rows)
