@@ -7,7 +7,7 @@ a column all the same, see `tables.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["text", "flag", "decimal", "epoch"]
@@ -29,10 +29,10 @@ class Field:
     path: str
     kind: Kind = "text"
     sent_by: frozenset[Sender] = BOTH
+    column: str = field(init=False)
 
-    @property
-    def column(self) -> str:
-        return self.path.replace(".", "__")
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", self.path.replace(".", "__"))
 
 
 @dataclass(frozen=True, slots=True)
