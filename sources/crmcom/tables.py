@@ -59,7 +59,8 @@ class Shaped:
     rejects: tuple[Reject, ...]
 
 
-_TOLERANT_BATCH = 64
+_PART = 500
+"""Records that share the fate of an odd one among them."""
 
 
 def concat(parts: Sequence[Shaped]) -> Shaped:
@@ -121,12 +122,12 @@ class Shaper:
         shaped = self._usual(raws)
         if shaped is not None:
             return shaped
-        if len(raws) <= _TOLERANT_BATCH:
+        # One odd record must not slow down all of its neighbours. What one part teaches, the
+        # next part's schema already names.
+        parts = [raws[at : at + _PART] for at in range(0, len(raws), _PART)] or [raws]
+        if len(parts) == 1:
             return self._tolerant(raws)
-        # One odd record must not slow down its neighbours: halve the batch around it. What the
-        # first half learns, the second half's schema already names.
-        middle = len(raws) // 2
-        return concat([self.shape(raws[:middle]), self.shape(raws[middle:])])
+        return concat([self._usual(part) or self._tolerant(part) for part in parts])
 
     # --- the usual path ---
 

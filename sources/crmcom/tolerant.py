@@ -111,7 +111,7 @@ def as_decimal(value: object) -> Decimal | None:
 
 def as_time(value: object) -> datetime | None:
     """Epoch seconds to naive UTC. Raises `Unreadable` for an epoch beyond the year 9999."""
-    number = value if value.__class__ is int else as_decimal(value)
+    number = value if type(value) is int else as_decimal(value)
     if number is None:
         return None
     if abs(number) > MAX_EPOCH_S:
