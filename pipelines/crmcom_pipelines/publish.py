@@ -1,0 +1,447 @@
+"""A sync works on a DuckDB file of its own and publishes it by an atomic rename (POSIX only).
+
+DuckDB lets one process write and locks readers out meanwhile. So readers get a file that nobody
+writes: they never wait for a sync, never see half of one, and keep the last good file after a
+failed one. Beside `warehouse.duckdb` stands
+
+    .crmcom/warehouse.duckdb/
+        lock            held while a sync runs, never deleted
+        record.json     which file we published last
+        working/        the file that the sync writes; kept, since a copy of 2 GB takes seconds
+        aside/          the last working file that we gave up, in case somebody wants it
+        parts/          files being copied; what a crash leaves here goes at the next start
+        pipelines/      dlt's working directory
+        dbt/            dbt's
+
+The working file has the name of the published one, so that its catalog has it too, and a folder
+of its own, so that one rename moves it together with DuckDB's `.wal`.
+
+    CrmcomError
+    ├── SettingsError          a name to change (2)
+    │   └── NotWritable        a permission to change (2)
+    ├── Locked                 another run is under way (6)
+    ├── PublishBlocked         somebody writes, or has replaced, the published file (6)
+    └── StorageFailed          DuckDB or the file system refused (1)
+        └── NoSpace            the disk is full (1)
+
+None of them costs the last good file, nor what was loaded: the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import fcntl
+import glob
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import msgspec
+
+from crmcom.errors import CrmcomError, SettingsError
+from crmcom_pipelines import lock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FICLONE = 0x40049409  # linux/fs.h
+# Both of DuckDB's database headers: a checkpoint that writes anything changes one of them.
+_HEADERS_BYTES = 3 * 4096
+
+
+class NotWritable(SettingsError):
+    pass
+
+
+class PublishBlocked(CrmcomError):
+    exit_code = 6
+
+
+class StorageFailed(CrmcomError):
+    pass
+
+
+class NoSpace(StorageFailed):
+    pass
+
+
+class Published(enum.Enum):
+    """What stands under the published name."""
+
+    MISSING = enum.auto()
+    OURS = enum.auto()
+    THEIRS = enum.auto()
+
+
+class Origin(enum.Enum):
+    """Where the working file of a run comes from."""
+
+    FRESH = "nothing was there"
+    CONTINUED = "the working file of the last run"
+    COPIED = "the published file; there was no working file"
+    RESTORED = "the published file, which is not the one that the last run published"
+    RECOVERED = "the last published state, since the working file cannot be opened"
+    STARTED_OVER = "nothing, since the published file was deleted"
+
+
+def origin(published: Published, *, working: bool, ever_published: bool) -> Origin:
+    """Which file is the truth when a run starts.
+
+    The working file, as long as the published one is the one we made: it holds at least as much.
+    What somebody did to the published file is that person's wish: a backup put there is what we
+    start from, and a deleted file means to start over.
+    """
+    if published is Published.THEIRS:
+        return Origin.RESTORED if working else Origin.COPIED
+    if published is Published.MISSING and ever_published:
+        return Origin.STARTED_OVER
+    if working:
+        return Origin.CONTINUED
+    return Origin.FRESH if published is Published.MISSING else Origin.COPIED
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Tells one published file from another, without DuckDB.
+
+    No inode: it changes when a volume is mounted elsewhere, and a copy that keeps its time is the
+    same file. No id stored inside: it would stay the same when somebody edits the file.
+    """
+
+    size: int
+    mtime_ns: int
+    headers: str
+
+    @classmethod
+    def of(cls, path: Path) -> Identity | None:
+        try:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                headers = hashlib.sha256(file.read(_HEADERS_BYTES)).hexdigest()
+        except FileNotFoundError:
+            return None
+        return cls(stat.st_size, stat.st_mtime_ns, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What we know of the published file.
+
+    `coming` is written before the rename and `published` after it, so that a crash between the
+    two does not make a stranger of our own file. `behind`: the working file may hold more.
+    """
+
+    published: Identity | None = None
+    coming: Identity | None = None
+    behind: bool = True
+
+    def judge(self, found: Identity | None) -> Published:
+        if found is None:
+            return Published.MISSING
+        return Published.OURS if found in (self.published, self.coming) else Published.THEIRS
+
+
+class Workspace:
+    """The paths of one warehouse. Making one touches no file.
+
+    Raises `SettingsError` for a name that DuckDB could not tell from the dataset's.
+    """
+
+    def __init__(self, database: Path, dataset: str) -> None:
+        _refuse_ambiguous(database, dataset)
+        # The file itself, so that every way to it meets the same lock, and a symlink stays one.
+        self.published = Path(os.path.realpath(database.expanduser()))
+        _refuse_ambiguous(self.published, dataset)
+        self.folder = self.published.parent / ".crmcom" / self.published.name
+        self.working = self.folder / "working" / self.published.name
+        self.pipelines_dir = self.folder / "pipelines"
+        self.dbt_dir = self.folder / "dbt"
+        self.aside_dir = self.folder / "aside"
+        self.parts_dir = self.folder / "parts"
+        self.record_file = self.folder / "record.json"
+        self.lock_file = self.folder / "lock"
+
+    @contextlib.contextmanager
+    def draft(self, command: str) -> Iterator[Draft]:
+        """Holds the lock while the block runs, and gives it the working file to write.
+
+        `command` tells others what is under way; keep secrets out of it. Raises `Locked`,
+        `NotWritable`, `NoSpace`, and `PublishBlocked` when somebody writes what must be copied.
+        """
+        with contextlib.ExitStack() as stack:
+            with _explained(f"work in {self.folder}"):
+                self._make_folders()
+                stack.enter_context(lock.hold(self.lock_file, command=command))
+                draft = Draft(self)
+            yield draft
+
+    def holder(self) -> lock.Holder | None:
+        """Who is at work on this warehouse now."""
+        return lock.holder(self.lock_file)
+
+    def kept_aside(self) -> list[Path]:
+        """Working files that were given up. They still hold what was loaded into them."""
+        return sorted(self.aside_dir.glob("*/*"))
+
+    def _make_folders(self) -> None:
+        home = self.published.parent
+        if home.exists() and not os.access(home, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no permission to write", str(home))
+        for folder in (self.pipelines_dir, self.dbt_dir, self.aside_dir, self.working.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        if self.folder.stat().st_dev != home.stat().st_dev:
+            raise SettingsError(
+                f"{self.folder} and {home} are on different file systems, so that no file can be "
+                "renamed from one to the other. Let both be on one."
+            )
+        ignore = home / ".crmcom" / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+
+
+class Draft:
+    """One run's working file, and the way to publish it. Comes from `Workspace.draft`.
+
+    `path`: the DuckDB file to load into; missing until something is loaded. `origin`: where it
+    comes from. `note`: what a person should know about that; empty when all is as usual.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.path = workspace.working
+        self.note = ""
+        self._at = workspace
+        shutil.rmtree(workspace.parts_dir, ignore_errors=True)
+        workspace.parts_dir.mkdir()
+        record = self._read_record()
+        self._found = Identity.of(workspace.published)
+        self.origin = origin(
+            record.judge(self._found),
+            working=self.path.exists(),
+            ever_published=record.published is not None,
+        )
+        self._make_ready()
+        self._behind = record.behind and self.origin is Origin.CONTINUED
+        if obstacle := self._obstacle():
+            self.note = f"{self.note} Until this is settled, nothing can be published: {obstacle}"
+        self._write_record(Record(published=self._found))
+
+    def publish(self, *, changed: bool = True) -> bool:
+        """Puts the working file in the published one's place, for all readers at once.
+
+        Close every connection of this process first. `changed=False`: this run alone gives no
+        reason to copy, as it only kept its books; what an earlier run could not publish still is.
+        Says whether it published. Raises `PublishBlocked`, `NoSpace` or `StorageFailed`, always
+        with the last good file in place, and `path` as loaded.
+        """
+        if not self.path.exists():
+            return False
+        with _explained(f"publish {self._at.published}"):
+            if not (changed or self._behind) and self._found:
+                self._write_record(Record(published=self._found, behind=False))
+                return False
+            self._refuse_changed()
+            _checkpoint(self.path)
+            self._replace_published()
+        return True
+
+    def _make_ready(self) -> None:
+        at = self._at
+        if self.origin is Origin.CONTINUED:
+            if lock.is_open(self.path):
+                raise lock.Locked(
+                    f"{self.path} is open in another process{lock.users(self.path)}, perhaps "
+                    "left over from a run that was killed. End that process and run again."
+                )
+            if not (trouble := _trouble(self.path)):
+                shutil.rmtree(f"{self.path}.tmp", ignore_errors=True)  # DuckDB's, after a crash
+                return
+            self.origin = Origin.RECOVERED
+            self.note = f"The working file cannot be opened ({trouble}): "
+            self.note += "going on from the published one." if self._found else "starting anew."
+        elif self.origin is Origin.RESTORED:
+            self.note = f"{at.published} is not the file that the last run published: using it."
+        elif self.origin is Origin.STARTED_OVER:
+            self.note = f"{at.published} was deleted: starting over."
+        if self._found:
+            self._copy_published()
+        if kept := self._replace_working():
+            self.note += f" The last working file is kept as {kept}."
+
+    def _copy_published(self) -> None:
+        """Makes `parts/working/` hold a copy of the published file that DuckDB can write."""
+        at = self._at
+        self._refuse_writer()
+        copy = at.parts_dir / "working" / self.path.name
+        copy.parent.mkdir()
+        _copy(at.published, copy)
+        copy.chmod(copy.stat().st_mode | 0o200)
+        if trouble := _trouble(copy):
+            raise SettingsError(
+                f"{at.published} is no database that this DuckDB can open ({trouble}). Restore "
+                "it from a backup, or move it away to start over."
+            )
+
+    def _replace_published(self) -> None:
+        published, coming = self._at.published, self._at.parts_dir / "next"
+        _copy(self.path, coming)
+        # Whoever may read the last one, may read the next one; nobody may write it.
+        like = published if self._found else self.path
+        coming.chmod(like.stat().st_mode & 0o444)
+        identity = Identity.of(coming)
+        self._write_record(Record(published=self._found, coming=identity))
+        self._refuse_changed()  # again: copying takes seconds
+        coming.replace(published)
+        _sync_folder(published.parent)
+        self._found, self._behind = identity, False
+        self._write_record(Record(published=identity, behind=False))
+
+    def _replace_working(self) -> Path | None:
+        """Puts `parts/working/` in the place of `working/`. Says where the old file is kept."""
+        at = self._at
+        folder, copy = self.path.parent, at.parts_dir / "working"
+        kept = None
+        if self.path.exists():
+            older = list(at.aside_dir.glob("*"))
+            kept = at.aside_dir / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+            folder.rename(kept)
+            for path in older:  # one is enough: each may be as large as the warehouse
+                shutil.rmtree(path, ignore_errors=True)
+        else:
+            shutil.rmtree(folder)  # at most a `.wal` that has lost its file
+        if copy.exists():
+            copy.rename(folder)
+        else:
+            folder.mkdir()
+        _sync_folder(at.folder)
+        return kept / self.path.name if kept else None
+
+    def _refuse_changed(self) -> None:
+        self._refuse_writer()
+        if Identity.of(self._at.published) != self._found:
+            raise PublishBlocked(
+                f"{self._at.published} was replaced or deleted while this run was under way, so "
+                "it was left as it is. Run again: the next run starts from it."
+            )
+
+    def _refuse_writer(self) -> None:
+        if obstacle := self._obstacle():
+            raise PublishBlocked(f"{obstacle} Then run again; what was loaded is kept.")
+
+    def _obstacle(self) -> str:
+        """Who writes the published file, and what to do about it; empty when nobody does.
+
+        DuckDB would put such changes into the next file: it finds a `.wal` by its name alone.
+        """
+        published = self._at.published
+        if wal := sorted(published.parent.glob(f"{glob.escape(published.name)}.wal*")):
+            return (
+                f"{wal[0]} stands beside the published file{lock.users(*wal)}: somebody "
+                "opened that for writing, and DuckDB would put it into the next one. Close that "
+                "session; if nobody has it open, move the .wal away. To read, use -readonly."
+            )
+        if self._found and lock.is_open(published, for_writing=True):
+            return (
+                f"{published} is open for writing{lock.users(published)}, and DuckDB would put "
+                "changes into the next file. Close that session. To read, use -readonly."
+            )
+        return ""
+
+    def _read_record(self) -> Record:
+        try:
+            return msgspec.json.decode(self._at.record_file.read_bytes(), type=Record)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return Record()
+
+    def _write_record(self, record: Record) -> None:
+        part = self._at.parts_dir / "record.json"
+        with part.open("wb") as file:
+            file.write(msgspec.json.encode(record))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(self._at.record_file)
+        _sync_folder(self._at.folder)
+
+
+def _refuse_ambiguous(database: Path, dataset: str) -> None:
+    # DuckDB names the catalog after the file, up to the first dot, and ignores case.
+    catalog = database.name.split(".")[0]
+    if not catalog or catalog == ":memory:" or database.is_dir():
+        raise SettingsError(f"{database} is no file name for a database: say warehouse.duckdb.")
+    if catalog.lower() in (dataset.lower(), f"{dataset.lower()}_staging"):
+        raise SettingsError(
+            f"{database.name} would be catalog {catalog}, which DuckDB cannot tell from the "
+            f"dataset {dataset}: `from {catalog}.contacts` would mean either. Give the file or "
+            "the dataset another name; warehouse.duckdb is the usual one."
+        )
+
+
+def _trouble(database: Path) -> str:
+    """Why DuckDB cannot open a file; empty when it can. What a `.wal` holds is taken in."""
+    try:
+        duckdb.connect(str(database)).close()
+    except duckdb.Error as error:
+        return str(error).strip()
+    return ""
+
+
+def _checkpoint(database: Path) -> None:
+    try:
+        with duckdb.connect(str(database)) as connection:
+            connection.execute("CHECKPOINT")
+    except duckdb.Error as error:
+        raise StorageFailed(
+            f"DuckDB cannot complete {database}: {str(error).strip()}. The last good file is kept."
+        ) from error
+    if wal := sorted(database.parent.glob(f"{glob.escape(database.name)}.wal*")):
+        raise StorageFailed(f"{wal[0]} is still in use: a connection of this run is open.")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Makes a durable copy that shares its blocks with the source where the file system can."""
+    with source.open("rb") as reader, target.open("xb") as writer:
+        try:
+            fcntl.ioctl(writer, _FICLONE, reader.fileno())
+        except OSError:
+            need, free = os.fstat(reader.fileno()).st_size, shutil.disk_usage(target.parent).free
+            if free < need:
+                raise OSError(
+                    errno.ENOSPC, f"{need / 1e6:,.0f} MB needed, {free / 1e6:,.0f} MB free"
+                ) from None
+            shutil.copyfile(source, target)
+        os.fsync(writer.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _explained(doing: str) -> Iterator[None]:
+    """Turns the operating system's errors into ours."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"Cannot {doing}: {error.strerror or error}"
+        if error.filename:
+            reason += f" ({error.filename})"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise NoSpace(
+                f"{reason}. The last good file and what was loaded are kept. Make room and run "
+                "again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+            raise NotWritable(
+                f"{reason}. Let this user write there, or name another place with --database."
+            ) from error
+        raise StorageFailed(f"{reason}. The last good file is kept.") from error
