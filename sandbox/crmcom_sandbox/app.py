@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from . import control, logins, reads
+from . import control, logins, reads, writes
 from .behaviour import Behaviour, Place
 from .errors import ApiError, ErrorBody, Forbidden, NotFound
 from .faults import FaultKind, Faults
@@ -32,11 +32,22 @@ ABORT = "crmcom_sandbox.abort"
 ROUTES: dict[str, dict[str, Handler]] = {
     "/contacts": {"GET": reads.list_contacts},
     "/contacts/{id}": {"GET": reads.get_contact},
-    "/contacts/{id}/accounts": {"GET": reads.list_contact_accounts},
-    "/accounts/{id}": {"GET": reads.get_account},
-    "/activities": {"GET": reads.list_activities},
-    "/activities/{id}": {"GET": reads.get_activity},
-    "/activities/{id}/tags": {"GET": reads.get_activity_tags},
+    "/contacts/{id}/accounts": {
+        "GET": reads.list_contact_accounts,
+        "POST": writes.add_account,
+    },
+    "/accounts/{id}": {"GET": reads.get_account, "PUT": writes.update_account},
+    "/accounts/{id}/actions": {"POST": writes.act_on_account},
+    "/activities": {"GET": reads.list_activities, "POST": writes.create_activity},
+    "/activities/{id}": {
+        "GET": reads.get_activity,
+        "PUT": writes.update_activity,
+        "DELETE": writes.delete_activity,
+    },
+    "/activities/{id}/tags": {
+        "GET": reads.get_activity_tags,
+        "PUT": writes.update_activity_tags,
+    },
     "/users/authenticate": {"POST": logins.authenticate},
     "/users/{id}/sign_out": {"POST": logins.sign_out},
     "/{rest:path}": {},
