@@ -121,13 +121,20 @@ def users(*paths: Path) -> str:
     Only Linux tells, and only of processes that this user may look into.
     """
     wanted = {str(path) for path in paths}
-    found = set()
-    for link in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if str(link.readlink()) in wanted:
-                process = link.parent.parent
-                found.add(f"process {process.name}, {(process / 'comm').read_text().strip()}")
-    return f" ({'; '.join(sorted(found))})" if found else ""
+    found = []
+    for process in sorted(Path("/proc").glob("[0-9]*")):
+        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to look into
+            if any(_target(link) in wanted for link in (process / "fd").iterdir()):
+                name = (process / "comm").read_text().strip()
+                found.append(f"process {process.name}, {name}")
+    return f" ({'; '.join(found)})" if found else ""
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
 
 
 def _take(descriptor: int, path: Path, how: int, *, wait: bool = False) -> bool:

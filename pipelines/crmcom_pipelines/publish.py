@@ -372,7 +372,8 @@ class Draft:
 def _refuse_ambiguous(database: Path, dataset: str) -> None:
     # DuckDB names the catalog after the file, up to the first dot, and ignores case.
     catalog = database.name.split(".")[0]
-    if not catalog or catalog == ":memory:" or database.is_dir():
+    # It also puts the name of a `.wal` before a question mark, as in a URL.
+    if not catalog or catalog == ":memory:" or "?" in str(database) or database.is_dir():
         raise SettingsError(f"{database} is no file name for a database: say warehouse.duckdb.")
     if catalog.lower() in (dataset.lower(), f"{dataset.lower()}_staging"):
         raise SettingsError(
