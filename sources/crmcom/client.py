@@ -1,42 +1,52 @@
-"""Asks the API, and asks again where that helps. The only file that does network I/O."""
+"""Asks the API, and asks again where that helps: time-outs, retries, pace, session, deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import math
 import time
 from collections import defaultdict
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from random import Random
 from typing import TYPE_CHECKING, Self
 
-import httpx
-
+from crmcom import auth
 from crmcom.counting import Count, Counts, cause
 from crmcom.errors import (
     Answered,
-    BrokenReply,
+    CrmcomError,
     DeadlineExceeded,
     Evidence,
     Forbidden,
     LoginRefused,
     RateLimited,
+    Refused,
     Retryable,
     Unavailable,
-    Unreachable,
 )
-from crmcom.protocol import Reply, Request, judge, server_time
-from crmcom.retrying import Breaker, Patience
-from crmcom.settings import ApiKey, Login, Settings, Token, setting
+from crmcom.gate import Gate
+from crmcom.limiter import Limiter
+from crmcom.masking import Scrubber
+from crmcom.protocol import Reply, Request, judge
+from crmcom.retrying import Health, Patience
+from crmcom.settings import Login, Settings, setting
+from crmcom.transport import AiohttpTransport
+from crmcom.wire import Answer, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractContextManager
+
+    import httpx
+
+    from crmcom.limiter import Result
 
 log = logging.getLogger("crmcom")
 
 CLOCK_TOLERANCE_S = 300
+SIGN_OUT_S = 5
 
 
 def _utcnow() -> datetime:
@@ -46,8 +56,9 @@ def _utcnow() -> datetime:
 class Client:
     """`async with Client(settings) as client: reply = await client.get(request)`.
 
-    `transport` replaces the network; `clock` (monotonic seconds), `utcnow`, `sleep` and
-    `chance` replace time and randomness.
+    One client is one session and one pace: share it among all that ask the same API. It belongs
+    to the event loop that it is entered in. `transport` replaces the network; `clock`
+    (monotonic seconds), `utcnow`, `sleep` and `rng` replace time and chance.
     """
 
     def __init__(
@@ -59,30 +70,50 @@ class Client:
         clock: Callable[[], float] = time.monotonic,
         utcnow: Callable[[], datetime] = _utcnow,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        chance: Callable[[], float] = random.random,
+        rng: Random | None = None,
     ) -> None:
         self.settings = settings
         self.notices: list[str] = []
+        """What the user should know and no error says: each once."""
         self._patience = patience or Patience()
-        self._clock, self._utcnow, self._sleep, self._chance = clock, utcnow, sleep, chance
+        self._clock, self._utcnow, self._sleep = clock, utcnow, sleep
+        self._rng = rng or Random()  # noqa: S311  jitter
         self._counts = Counts()
-        self._breakers: defaultdict[str, Breaker] = defaultdict(Breaker)
-        self._slots = asyncio.Semaphore(settings.max_concurrency)
+        self._scrub = Scrubber(*settings.secrets())
+        self._who = settings.credentials
+        self._wire = Wire(
+            settings.base_url,
+            transport
+            or AiohttpTransport(settings.base_url, max_connections=settings.max_concurrency),
+            timeout_s=settings.request_timeout_s,
+        )
+        self._gate = Gate(
+            Limiter(
+                max_in_flight=settings.max_concurrency, max_rate=settings.max_requests_per_second
+            ),
+            clock=clock,
+            sleep=sleep,
+        )
+        self._health: defaultdict[str, Health] = defaultdict(Health)
+        # Without a session nothing can be asked: one login that gave up is enough.
+        self._health[auth.LOGIN.endpoint.name] = Health(after=1)
+        self._session: auth.Session | None = None
+        self._login = asyncio.Lock()
         self._refused: LoginRefused | None = None
+        self._known = False
+        self._introduction = asyncio.Lock()
         self._server_now: datetime | None = None
         self._started = clock()
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            timeout=settings.request_timeout_s,
-            headers={"user-agent": _user_agent(), "accept": "application/json"},
-        )
 
     async def __aenter__(self) -> Self:
         self._started = self._clock()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        try:
+            await self._sign_out()
+        finally:
+            await self._wire.aclose()
 
     def __repr__(self) -> str:
         return f"Client({self.settings.base_url!r})"
@@ -93,13 +124,13 @@ class Client:
         return self._counts.total
 
     def counting(self) -> AbstractContextManager[Count]:
-        """Count what is asked inside the `with`, by tasks spawned there too."""
+        """Counts what is asked inside the `with`, by tasks spawned there too."""
         return self._counts.counting()
 
     def server_now(self) -> datetime:
-        """The latest `Date` that the server sent, or the host's clock before any.
+        """The latest `Date` that came with an answer, or the host's clock before any.
 
-        It stands still between replies: a server's clock may jump or play faster than ours,
+        It stands still between answers: a server's clock may jump, or play a month in a minute,
         so nothing is added to what it said.
         """
         return self._server_now or self._utcnow()
@@ -108,93 +139,216 @@ class Client:
         """The answer to `request`, asked as often as it takes.
 
         Raises `Answered` for an answer that is no failure, `Refused` where the API does not
-        let us, `Unavailable` after all tries, `DeadlineExceeded` when the run's time is over.
+        let us, `Unavailable` when it was asked often enough, `DeadlineExceeded` when the run's
+        time is over, `SettingsError` where `base_url` leads elsewhere.
         """
+        return await self._insist(request, lambda: self._ask(request))
+
+    # --- again and again -----------------------------------------------------------------
+
+    async def _insist(self, request: Request, ask: Callable[[], Awaitable[Reply]]) -> Reply:
         name = request.endpoint.name
-        breaker = self._breakers[name]
+        health = self._health[name]
+        answers_before = health.answers
         started, tries, failures = self._clock(), 0, 0
         last: Retryable | None = None
         while True:
-            if self._refused:
-                raise self._refused.with_traceback(None)
-            if not breaker.admits(self._clock()):
-                raise _gave_up("this endpoint keeps failing; not asked again", request, tries, last)
+            if not health.admits(self._clock()):
+                raise _gave_up(
+                    f"{name} keeps failing and is not asked for now", request, tries, last
+                )
             self._check_deadline(request, 0)
-            self._counts.asked(name)
             tries += 1
             try:
-                async with self._slots:
-                    reply = await self._try(request)
+                reply = await ask()
             except Retryable as error:
                 last = error
-            except (Answered, Forbidden):
-                breaker.answered()
-                raise
-            except LoginRefused as error:
-                self._refused = error
+            except (Answered, Refused):
+                health.answered()
                 raise
             else:
-                breaker.answered()
+                health.answered()
                 return reply
             # A refusal for our pace is no failure of the endpoint: only time bounds it.
-            failures += not isinstance(last, RateLimited)
-            wait_s = self._patience.wait_s(max(1, failures), last, self._chance)
-            elapsed = self._clock() - started
-            if failures >= self._patience.tries or elapsed + wait_s > self._patience.total_s:
-                breaker.exhausted(self._clock())
-                raise _gave_up(f"gave up after {elapsed:.0f} s", request, tries, last)
+            if not isinstance(last, RateLimited):
+                failures += 1
+                health.failed()
+            wait_s = self._patience.wait_s(max(1, failures), last, self._rng)
+            elapsed_s = self._clock() - started
+            hopeless = elapsed_s + wait_s > self._patience.total_s
+            answers = health.answers - answers_before
+            if hopeless or not health.worth_trying(self._patience, failures, answers):
+                health.exhausted(self._clock())
+                if health.gave_up == health.after:
+                    log.warning("%s keeps failing (%s): given up for now", name, cause(last))
+                what = f"gave up on {name} after {tries} tries in {elapsed_s:.0f} s"
+                raise _gave_up(what, request, tries, last)
             self._check_deadline(request, wait_s)
-            self._counts.again(name, last)
-            log.debug("%s: %s, again in %.1f s", name, cause(last), wait_s)
+            log.debug("%s: %s, try %d in %.1f s", name, cause(last), tries + 1, wait_s)
             await self._sleep(wait_s)
+            self._counts.again(name, cause(last))
+
+    def _remaining_s(self) -> float:
+        limit_s = self.settings.run_timeout_s
+        return math.inf if limit_s is None else limit_s - (self._clock() - self._started)
 
     def _check_deadline(self, request: Request, wait_s: float) -> None:
-        limit = self.settings.run_timeout_s
-        if limit is not None and self._clock() - self._started + wait_s >= limit:
-            raise DeadlineExceeded(
-                f"the run's time is over: {setting('run_timeout_s')} is {limit:g} s",
-                Evidence(request.endpoint.name, request.path),
-            )
+        if self._remaining_s() <= wait_s:
+            raise self._too_late(request)
 
-    async def _try(self, request: Request) -> Reply:
-        evidence = Evidence(request.endpoint.name, request.path)
-        lost: Retryable
+    def _too_late(self, request: Request) -> DeadlineExceeded:
+        limit_s = self.settings.run_timeout_s
+        return DeadlineExceeded(
+            f"the run's time is over: {setting('run_timeout_s')} is {limit_s:g}",
+            Evidence(request.endpoint.name, request.path),
+        )
+
+    # --- one try -------------------------------------------------------------------------
+
+    async def _ask(self, request: Request) -> Reply:
+        """One try. A token that turns out to have expired is renewed within it, once."""
+        session = await self._current_session()
         try:
-            async with asyncio.timeout(self.settings.request_timeout_s):
-                response = await self._http.get(
-                    self.settings.base_url + request.path,
-                    params=request.query,
-                    headers=self._auth_headers(),
-                )
-        except (TimeoutError, httpx.TimeoutException):
-            lost = Unreachable("time-out", evidence)
-        except httpx.DecodingError:
-            lost = BrokenReply("the reply's body cannot be decompressed", evidence)
-        except httpx.TransportError as error:
-            lost = Unreachable(
-                "no connection" if isinstance(error, httpx.ConnectError) else "connection lost",
-                evidence,
-            )
-        else:
-            body = response.content
-            self._counts.received(len(body))
-            if not response.is_success:
-                body = self.settings.scrub(response.text).encode()
-            reply = judge(request, response.status_code, response.headers, body, self._utcnow())
-            self._see_clock(server_time(response.headers))
-            return reply
-        # Raised out here, so that httpx's exception, which holds our headers, is no context.
-        raise lost
+            return await self._get(request, session)
+        except LoginRefused as error:
+            evidence = error.evidence
+        if session is None:
+            raise self._refuse(auth.refused(self._who, evidence))
+        self._counts.again(request.endpoint.name, "expired token")
+        renewed = await self._current_session(spent=session)
+        try:
+            return await self._get(request, renewed)
+        except LoginRefused as error:
+            evidence = error.evidence
+        raise self._refuse(auth.refused(self._who, evidence))
 
-    def _auth_headers(self) -> dict[str, str]:
-        match self.settings.credentials:
-            case ApiKey(key):
-                return {"api_key": key.reveal()}
-            case Token(token, key):
-                headers = {"authorization": token.reveal()}
-                return headers | {"api_key": key.reveal()} if key else headers
-            case Login():
-                raise NotImplementedError
+    async def _get(self, request: Request, session: auth.Session | None) -> Reply:
+        async with self._turn(request), self._introduced():
+            sent = self._wire.request("GET", request, auth.headers(self._who, session))
+            answer = await self._wire.send(request, sent, self._try_s(request))
+            return self._judged(request, answer)
+
+    @asynccontextmanager
+    async def _turn(self, request: Request) -> AsyncIterator[None]:
+        """Waits until the limiter lets a request go, and tells it what became of it."""
+        self._check_pause(request)
+        try:
+            async with asyncio.timeout(_finite(self._remaining_s())):
+                ticket = await self._gate.enter(request.endpoint.name)
+        except TimeoutError:
+            raise self._too_late(request) from None
+        result: Result = "unknown"
+        retry_after_s: float | None = None
+        try:
+            if self._refused:
+                raise self._refuse(self._refused)
+            self._counts.asked(request.endpoint.name)
+            yield
+            result = "answered"
+        except RateLimited as error:
+            result, retry_after_s = "refused", error.retry_after_s
+            raise
+        except Retryable:
+            result = "trouble"
+            raise
+        except CrmcomError:
+            result = "answered"
+            raise
+        finally:
+            self._gate.leave(ticket, result, retry_after_s)
+
+    def _check_pause(self, request: Request) -> None:
+        """A pause that nobody will wait out is not begun: a server may ask for an hour."""
+        pause_s = self._gate.limiter.pace.paused_until - self._clock()
+        self._check_deadline(request, max(0.0, pause_s))
+        if pause_s > self._patience.total_s:
+            raise _gave_up(f"the API asks to wait {pause_s:.0f} s", request, 0, None)
+
+    @asynccontextmanager
+    async def _introduced(self) -> AsyncIterator[None]:
+        """Until the API has shown that it knows us, one request at a time: a wrong key is
+        refused once, instead of as often as there are requests in flight."""
+        if self._known:
+            yield
+            return
+        async with self._introduction:
+            if self._refused:
+                raise self._refuse(self._refused)
+            yield
+
+    def _try_s(self, request: Request) -> float:
+        self._check_deadline(request, 0)
+        return min(self.settings.request_timeout_s, self._remaining_s())
+
+    def _judged(self, request: Request, answer: Answer) -> Reply:
+        self._counts.received(len(answer.body))
+        body = answer.body
+        if not 200 <= answer.status < 300:  # an error may quote what was sent
+            body = self._scrub(body.decode("utf-8", "replace")).encode()
+        try:
+            reply = judge(request, answer.status, answer.headers, body, self._utcnow())
+        except (Answered, Forbidden):
+            self._known = True
+            raise
+        self._known = True
+        self._see_clock(reply.answered_at)
+        return reply
+
+    # --- the session ---------------------------------------------------------------------
+
+    async def _current_session(self, spent: auth.Session | None = None) -> auth.Session | None:
+        """A session that is neither `spent` nor over; many who ask at once cause one login."""
+        if not isinstance(self._who, Login):
+            return None
+        who = self._who
+        if not self._is_good(self._session, spent):
+            async with self._login:
+                if self._refused:
+                    raise self._refuse(self._refused)
+                if not self._is_good(self._session, spent):
+                    await self._insist(auth.LOGIN, lambda: self._log_in(who))
+        return self._session
+
+    def _is_good(self, session: auth.Session | None, spent: auth.Session | None) -> bool:
+        return (
+            session is not None and session is not spent and not session.is_over(self.server_now())
+        )
+
+    async def _log_in(self, who: Login) -> Reply:
+        async with self._turn(auth.LOGIN):
+            sent = self._wire.request("POST", auth.LOGIN, *auth.login(who))
+            answer = await self._wire.send(auth.LOGIN, sent, self._try_s(auth.LOGIN))
+            try:
+                reply = self._judged(auth.LOGIN, answer)
+                session = auth.read_login(reply.body, self.server_now())
+            except (Answered, Refused) as error:
+                evidence = error.evidence
+            else:
+                self._scrub.add(session.token)
+                if session.password_expired and not self._session:
+                    self._notice("the user's password has expired; logins still work, for now")
+                self._session = session
+                return reply
+        raise self._refuse(auth.login_refused(answer.body, evidence))
+
+    async def _sign_out(self) -> None:
+        """Ends the session that we opened, so that syncs do not pile them up. Best effort: a
+        session that stays open ends by itself."""
+        request = self._session.sign_out if self._session else None
+        if request is None or self._refused:
+            return
+        sent = self._wire.request("POST", request, auth.headers(self._who, self._session))
+        try:
+            await self._wire.send(request, sent, SIGN_OUT_S)
+        except CrmcomError as error:
+            log.debug("the session was not signed out: %s", error.message)
+
+    def _refuse(self, error: LoginRefused) -> LoginRefused:
+        """Remembers the refusal, so that nobody asks again. A copy: each has its own traceback."""
+        self._refused = self._refused or error
+        return LoginRefused(error.message, error.evidence)
+
+    # --- noticed -------------------------------------------------------------------------
 
     def _see_clock(self, at: datetime | None) -> None:
         if at is None:
@@ -213,14 +367,11 @@ class Client:
         log.warning(text)
 
 
+def _finite(seconds: float) -> float | None:
+    return None if seconds == math.inf else seconds
+
+
 def _gave_up(what: str, request: Request, tries: int, last: Retryable | None) -> Unavailable:
     evidence = (last and last.evidence) or Evidence(request.endpoint.name, request.path)
-    why = f" and {tries} tries, the last: {last.message}" if last else ""
+    why = f"; the last ended with: {last.message}" if last else ""
     return Unavailable(what + why, evidence, tries=tries, last=last)
-
-
-def _user_agent() -> str:
-    try:
-        return f"crmcom-warehouse/{version('crmcom-warehouse')}"
-    except PackageNotFoundError:  # `dlt init` copies the source without the package
-        return "crmcom-warehouse"

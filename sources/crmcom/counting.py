@@ -73,9 +73,9 @@ class Counts:
         for count in (self.total, *_open.get()):
             count.asked[endpoint] += 1
 
-    def again(self, endpoint: str, error: Retryable) -> None:
+    def again(self, endpoint: str, why: str) -> None:
         for count in (self.total, *_open.get()):
-            count.again[endpoint, cause(error)] += 1
+            count.again[endpoint, why] += 1
 
     def received(self, number: int) -> None:
         for count in (self.total, *_open.get()):

@@ -210,7 +210,7 @@ def _base_url(value: Any) -> str:
         raise _wrong("base_url", "holds a query or a fragment", remedy)
     if any(c.isspace() or not c.isprintable() for c in value.strip()):
         raise _wrong("base_url", "holds a blank or a control character", remedy)
-    if url.scheme.lower() == "http" and not _is_loopback(host):
+    if url.scheme.lower() == "http" and not is_loopback(host):
         raise _wrong(
             "base_url",
             "would send the credentials unencrypted",
@@ -219,7 +219,7 @@ def _base_url(value: Any) -> str:
     return f"{url.scheme.lower()}://{url.netloc}{url.path.rstrip('/')}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:

@@ -1,0 +1,162 @@
+"""The network as a swappable part: httpx's interface over aiohttp's connections.
+
+httpx's own pool looks through all connections whenever one of them is taken or given back: at 64
+requests in flight it needs fifty times the processor time of this one, per request
+(docs/decisions/0003-transport.md). Anything with httpx's `AsyncBaseTransport` interface can
+stand in for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+from yarl import URL
+
+from crmcom.errors import SettingsError
+from crmcom.settings import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# Idle longer than this, a connection is closed by us: many servers close theirs after 15 to
+# 60 s, and a request that meets a server's close is lost.
+KEEPALIVE_S = 14
+
+
+class CertificateRefused(httpx.ConnectError):
+    """The server's certificate is not one that we trust. Asking again will not change it."""
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """Keeps up to `max_connections` open. Proxies and certificates are the environment's
+    (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR`), read here.
+    """
+
+    def __init__(self, base_url: str, *, max_connections: int) -> None:
+        self.connections = 0
+        """How many have been opened so far."""
+        self._proxy = proxy_for(base_url)
+        self._tls = httpx.create_ssl_context()
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._session is None:  # aiohttp wants a running loop
+            self._session = self._open()
+        waits = request.extensions.get("timeout", {})
+        lost: httpx.TransportError
+        try:
+            response = await self._session.request(
+                request.method,
+                # As it is: yarl would decode an escaped slash in an id, or an escaped bracket.
+                URL(str(request.url), encoded=True),
+                headers=request.headers.multi_items(),
+                data=await request.aread() or None,
+                allow_redirects=False,
+                proxy=self._proxy,
+                timeout=aiohttp.ClientTimeout(
+                    connect=waits.get("pool"),
+                    sock_connect=waits.get("connect"),
+                    sock_read=waits.get("read"),
+                ),
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            lost = _translated(error)
+        else:
+            return httpx.Response(
+                response.status, headers=list(response.raw_headers), stream=_Body(response)
+            )
+        raise lost
+
+    def _open(self) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(self._opened)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._max_connections, ssl=self._tls, keepalive_timeout=KEEPALIVE_S
+            ),
+            # A load balancer's cookie would send all requests to one of its servers.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # httpx's part
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            trace_configs=[trace],
+        )
+
+    async def _opened(self, *_: object) -> None:
+        self.connections += 1
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        lost: httpx.TransportError
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, OSError) as error:
+            lost = _translated(error)
+        else:
+            return
+        raise lost
+
+    async def aclose(self) -> None:
+        # A body that was read to its end has given its connection back already; one that was
+        # not makes its connection useless.
+        self._response.close()
+
+
+def _translated(error: aiohttp.ClientError | OSError) -> httpx.TransportError:
+    """aiohttp's error as httpx's, whose name says what happened.
+
+    Neither its text nor itself is kept: it holds the request, and so our headers.
+    """
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return httpx.ConnectTimeout("time-out while connecting")
+        case TimeoutError():
+            return httpx.ReadTimeout("time-out while reading")
+        case aiohttp.ClientConnectorCertificateError():
+            return CertificateRefused("the server's certificate is not trusted")
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            return httpx.ProxyError("no connection through the proxy")
+        case aiohttp.ClientConnectorError():
+            return httpx.ConnectError("no connection")
+        case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
+            return httpx.ReadError("connection lost")
+        case _:
+            return httpx.RemoteProtocolError("the server does not speak HTTP")
+
+
+def proxy_for(url: str) -> str | None:
+    """The environment's proxy for `url`, or None.
+
+    `http://` is for this machine alone, so a proxy elsewhere is not used for it: it would
+    reach its own loopback instead of ours, and read the credentials on the way.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(host):
+        return None
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    target = urlsplit(proxy)
+    if target.scheme not in ("http", "https"):
+        raise SettingsError(
+            f"the environment's proxy is a {target.scheme}:// one: set HTTPS_PROXY to an "
+            "http:// proxy, or NO_PROXY to the API's host"
+        )
+    if parts.scheme == "http" and not is_loopback(target.hostname or ""):
+        return None
+    return proxy

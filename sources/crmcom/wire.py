@@ -1,0 +1,155 @@
+"""One question and its answer over HTTP: nothing here is asked twice.
+
+httpx's and aiohttp's exceptions hold the request with its headers, so none leaves this file,
+not even as the context of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import httpx
+
+from crmcom.errors import BrokenReply, CrmcomError, Evidence, SettingsError, Unreachable
+from crmcom.settings import setting
+from crmcom.transport import CertificateRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crmcom.protocol import Request
+
+MAX_BODY = 64 * 2**20
+"""A hundred rows of 600 KB each: what is larger is no page, and would fill the memory."""
+
+MAX_REDIRECTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+class Wire:
+    """Sends requests below `base_url` through `transport`."""
+
+    def __init__(
+        self, base_url: str, transport: httpx.AsyncBaseTransport, *, timeout_s: float
+    ) -> None:
+        self._base_url, self._transport, self._timeout_s = base_url, transport, timeout_s
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    def request(
+        self,
+        method: str,
+        asked: Request,
+        headers: Mapping[str, str],
+        json: Mapping[str, str] | None = None,
+    ) -> httpx.Request:
+        """`asked` as an HTTP request. What holds the secrets lives in no other frame: the
+        `repr` of an `httpx.Request` shows its method and URL alone."""
+        return httpx.Request(
+            method,
+            self._base_url + asked.path,
+            params=asked.query or None,
+            headers={**_ALWAYS, **headers},
+            json=json,
+            # Each phase by itself; `send` bounds them all together, for a server that drips.
+            extensions={"timeout": httpx.Timeout(self._timeout_s).as_dict()},
+        )
+
+    async def send(self, asked: Request, sent: httpx.Request, timeout_s: float) -> Answer:
+        """Raises `Unreachable` or `BrokenReply` where no whole answer comes in time, and
+        `SettingsError` where `base_url` is not the API's."""
+        evidence = Evidence(asked.endpoint.name, asked.path)
+        failed: CrmcomError
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._follow(asked, sent)
+        except (TimeoutError, httpx.TimeoutException):
+            failed = Unreachable("time-out", evidence)
+        except CertificateRefused:
+            failed = SettingsError(
+                f"the certificate of {sent.url.host} is not trusted: check {setting('base_url')}; "
+                "for a company's own authority set SSL_CERT_FILE",
+                evidence,
+            )
+        except httpx.ConnectError:
+            failed = Unreachable("no connection", evidence)
+        except httpx.ProxyError:
+            failed = Unreachable("no connection through the proxy", evidence)
+        except httpx.DecodingError:
+            failed = BrokenReply("the reply's body cannot be decompressed", evidence)
+        except (httpx.HTTPError, OSError):
+            failed = Unreachable("connection lost", evidence)
+        raise failed
+
+    async def _follow(self, asked: Request, sent: httpx.Request) -> Answer:
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = await self._exchange(asked, sent)
+            location = answer.headers.get("location", "")
+            if answer.status not in (301, 302, 303, 307, 308) or not location:
+                return answer
+            target = _target(sent.url, location)
+            # Elsewhere, our key would be shown to a stranger; a login's body, to any address.
+            if sent.method != "GET" or target is None or _origin(target) != _origin(sent.url):
+                where = f"{target.scheme}://{target.netloc.decode()}" if target else "elsewhere"
+                raise SettingsError(
+                    f"{setting('base_url')} leads to another address, {where}: "
+                    "if that is the API, set it to that",
+                    Evidence(asked.endpoint.name, asked.path, answer.status),
+                )
+            sent = httpx.Request(
+                "GET", target, headers=sent.headers, extensions={**sent.extensions}
+            )
+        raise SettingsError(
+            f"{setting('base_url')} redirects in a circle: set it to the API's own address",
+            Evidence(asked.endpoint.name, asked.path, answer.status),
+        )
+
+    async def _exchange(self, asked: Request, sent: httpx.Request) -> Answer:
+        response = await self._transport.handle_async_request(sent)
+        body = bytearray()
+        try:
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise BrokenReply(
+                        f"the reply's body is larger than {MAX_BODY} bytes",
+                        Evidence(asked.endpoint.name, asked.path, response.status_code),
+                    )
+        finally:
+            await response.aclose()
+        return Answer(response.status_code, response.headers, bytes(body))
+
+
+def _target(base: httpx.URL, location: str) -> httpx.URL | None:
+    try:
+        return base.join(location)
+    except httpx.InvalidURL:
+        return None
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _user_agent() -> str:
+    try:
+        return f"crmcom-warehouse/{version('crmcom-warehouse')}"
+    except PackageNotFoundError:  # `dlt init` copies the source without the package
+        return "crmcom-warehouse"
+
+
+_ALWAYS = {
+    "user-agent": _user_agent(),
+    "accept": "application/json",
+    "accept-encoding": "gzip, deflate",
+}
