@@ -1,0 +1,381 @@
+"""A complete, verified listing of a range. Asks; what the answers prove is `proof.py`'s.
+
+A window that the API cannot list at once (its total stands at the cap, or its pages end before
+it does) is cut in two by time, at a row's created date where rows carry one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from crmcom.errors import BadRequest, BrokenReply, Evidence, FilterIgnored, Unproven
+from crmcom.proof import (
+    Listing,
+    Pass,
+    Proof,
+    Window,
+    ascending,
+    cut_off,
+    is_snapshot,
+    orders,
+    snapshot,
+    untold,
+)
+from crmcom.protocol import MAX_PAGE_SIZE, Request, has_next, range_params, read_page
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from crmcom.endpoints import Endpoint
+    from crmcom.protocol import Page, Reply, Row
+
+__all__ = ["Asker", "Listing", "Window", "listings", "newest_updated", "probe"]
+
+CAP = 10_000
+"""`total` is "accurate up to 10K" on the live API: larger lists report 10000."""
+
+_YEAR_S = 366 * 86_400
+_AT_ONCE = 64
+_MAX_PAGES = 100_000
+_BROKEN_TRIES = 3
+_REPEATED_PAGES = 3
+_COUNT = (("include_total", "true"),)
+
+Params = tuple[tuple[str, str], ...]
+Order = tuple[str, str, int]
+
+
+class Asker(Protocol):
+    """Whatever brings replies; it retries by itself and bounds how much is asked at once."""
+
+    async def get(self, request: Request) -> Reply: ...
+
+
+async def probe(
+    asker: Asker, endpoint: Endpoint, field: str, now_s: int, params: Params = ()
+) -> None:
+    """Ask for a range that must be empty, a year ahead of `now_s`. Raises `FilterIgnored`."""
+    ahead = tuple(range_params(field, now_s + _YEAR_S, None))
+    page = await _ask(
+        asker,
+        Request(endpoint, params=(*params, *ahead, *_paging("CREATED_DATE", "ASC", 1, 1), *_COUNT)),
+    )
+    if page.rows or (page.total or 0) > 0:
+        raise FilterIgnored(
+            f"the endpoint ignores the filter {field}[gte]: it finds records a year ahead",
+            Evidence(endpoint.name, endpoint.path, 200),
+        )
+
+
+async def listings(
+    asker: Asker,
+    endpoint: Endpoint,
+    window: Window,
+    *,
+    params: Params = (),
+    record_id: str | None = None,
+    page_size: int = MAX_PAGE_SIZE,
+    limit_rows: int | None = None,
+    divisible: bool | None = None,
+    cap: int = CAP,
+) -> AsyncIterator[Listing]:
+    """Yields listings, oldest first, of windows that together are exactly `window`.
+
+    Lazy: nothing is asked for after the caller stops, or after `limit_rows` rows have come; the
+    last listing's `window.end_s` is the bookmark. `divisible`: whether the window may be cut by
+    time, by default where the endpoint documents the filter; False for a filter that is known
+    not to work. A total of `cap` or more is no count, and a window that holds more is cut.
+    """
+    if divisible is None:
+        divisible = window.field in endpoint.filters
+    lister = _Lister(
+        asker,
+        endpoint,
+        params=params,
+        record_id=record_id,
+        page_size=page_size,
+        cap=cap,
+        divisible=divisible,
+    )
+    waiting, rows = [window], 0
+    while waiting and (limit_rows is None or rows < limit_rows):
+        asked = waiting.pop()
+        found = await lister.list(asked)
+        if isinstance(found, int):
+            waiting += [asked.since(found), asked.before(found)]
+            continue
+        done_s = found.window.end_s
+        if done_s is not None and done_s != asked.end_s:
+            waiting.append(asked.since(done_s))
+        rows += len(found.rows)
+        yield found
+
+
+async def newest_updated(
+    asker: Asker,
+    endpoint: Endpoint,
+    *,
+    params: Params = (),
+    page_size: int = MAX_PAGE_SIZE,
+    cap: int = CAP,
+) -> AsyncIterator[Page]:
+    """Yields pages, latest update first; lazy, so stop it where the last walk began.
+
+    Coming to its end means that the list was walked to its end. Raises `Unproven` where the
+    server gives no more before that: it refuses or empties a page that should be there, or
+    repeats pages (a few in a row are records that were updated meanwhile).
+    """
+    size, number, served, repeated, due = page_size, 1, 0, 0, False
+    seen: set[str] = set()
+    while True:
+        paging = _paging("UPDATED_DATE", "DESC", size, number)
+        request = Request(endpoint, params=(*params, *paging))
+        try:
+            page = await _ask(asker, request)
+        except BadRequest as error:
+            if number == 1:
+                raise
+            raise Unproven(f"no page {number} of the latest updates", error.evidence) from error
+        missing = not page.rows and due
+        repeated = 0 if page.ids - seen else repeated + 1
+        if missing or repeated > _REPEATED_PAGES:
+            what = "an empty page" if missing else "known rows again"
+            raise Unproven(
+                f"page {number} of the latest updates is {what}, and more should follow",
+                Evidence(endpoint.name, request.path, 200),
+            )
+        yield page
+        seen |= page.ids
+        served = served or len(page.rows)
+        told = page.total is not None and page.total < cap
+        if not has_next(page if told else untold(page), number, served):
+            return
+        due = bool(page.has_more) and len(page.rows) >= served
+        number += 1
+
+
+class _Lister:
+    """Lists one window after another, and keeps what it learns of the server meanwhile.
+
+    `cap`: the total from which on it is no count. `reach`: how many rows deep one may page.
+    `served`: the most rows that ever were on a page.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        endpoint: Endpoint,
+        *,
+        params: Params,
+        record_id: str | None,
+        page_size: int,
+        cap: int,
+        divisible: bool,
+    ) -> None:
+        self._asker = asker
+        self._endpoint = endpoint
+        self._params = params
+        self._record_id = record_id
+        self._in_time: Order = ("CREATED_DATE", "ASC", page_size)
+        self._cap = self._reach = cap
+        self._served = 0
+        self._divisible = divisible
+
+    async def list(self, window: Window) -> Listing | int:
+        """A listing of the window or of its beginning, or the second at which to cut it."""
+        first = await self._page(window, self._in_time, 1, count=True)
+        if is_snapshot(self._trusting(first), self._served):
+            return snapshot(window, first.rows, first.total, "one reply holds it all")
+        found: Listing | int | None = None
+        if first.total is None and self._dated(window, first):
+            found = await self._chain(window, first)
+        if found is None and self._divisible:
+            found = await self._oversized(window, first)
+        return await self._passes(window, first) if found is None else found
+
+    async def _chain(self, window: Window, page: Page) -> Listing | int | None:
+        """Each reply is a snapshot of all before its last second; the next begins there.
+
+        So no change in between can hide a row, and no total is needed. Covers the window or
+        its beginning, or says where to cut it; None where the dates are no help.
+        """
+        rows: list[Row] = []
+        at_s = window.start_s
+        why = "each reply begins where the one before it ends"
+        while len(rows) < self._cap:
+            if is_snapshot(self._trusting(page), self._served):
+                return snapshot(window, [*rows, *page.rows], None, why)
+            if not ascending(page):
+                break
+            at_s = page.rows[-1].created_on or 0
+            rows += [r for r in page.rows if (r.created_on or 0) < at_s]
+            page = await self._page(window.since(at_s), self._in_time, 1)
+        if at_s is not None and at_s != window.start_s:
+            return snapshot(window.before(at_s), rows, None, why)
+        dates = {r.created_on for r in page.rows}
+        return window.cut(dates.pop()) if len(dates) == 1 else None
+
+    async def _oversized(self, window: Window, first: Page) -> int | None:
+        """Where to cut a window that holds more than can be listed at once; None if it fits.
+
+        The deepest page that can be had tells the date before which as much as possible lies;
+        where there is no total, it also tells whether the window is that large.
+        """
+        total, served = first.total, max(1, len(first.rows))
+        if total is not None and total < self._cap and total <= self._reach:
+            return None
+        number = self._reach // served
+        while number > 1 and (total is None or self._dated(window, first)):
+            page = await self._deep_page(window, self._in_time, number)
+            if page is not None and page.rows:
+                return window.cut(_latest(page.rows))
+            if total is None:
+                return None
+            number //= 2
+            self._reach = max(1, number) * served
+        return None if total is None else window.cut(_latest(first.rows))
+
+    async def _passes(self, window: Window, first: Page) -> Listing | int:
+        """Passes that differ, until they prove the window or cannot, or show where to cut it."""
+        done = await self._walk(window, self._in_time, first)
+        if done.stopped and self._divisible:
+            cut = window.cut(_latest(done.rows.values()))
+            if cut is not None:
+                return cut
+        proof = Proof(window, at_least=first.total or 0)
+        proof.add(done)
+        for order in orders(len(first.rows)):
+            if proof.finished:
+                break
+            if proof.passes == 2 and self._dated(window, first):
+                again = await self._page(window, self._in_time, 1)
+                found = await self._chain(window, again)
+                if found is not None:
+                    return found
+            try:
+                again = await self._page(window, order, 1, count=True)
+            except BadRequest:
+                continue  # this endpoint does not take this sort
+            proof.add(await self._walk(window, order, again))
+        return proof.listing()
+
+    async def _walk(self, window: Window, order: Order, first: Page) -> Pass:
+        """One pass: the pages that the total announces at once, others as they follow."""
+        done = Pass(before=self._trusting(first).total)
+        done.add(first)
+        served = len(first.rows) or order[2]
+        announced = -(-(first.total or 0) // served)
+        pages = await self._pages(window, order, range(2, announced + 1))
+        page, number, beyond = first, 1, False
+        while number < announced or has_next(untold(page), number, served):
+            number += 1
+            if number not in pages:
+                # Ahead by a twentieth of what was walked: at most so much is asked in vain.
+                ahead = min(_AT_ONCE, max(1, number // 20))
+                pages = await self._pages(window, order, range(number, number + ahead))
+            following = pages.pop(number)
+            if following is None or not following.rows:
+                self._end(done, page, number, served, announced, refused=following is None)
+                break
+            fresh, page = done.add(following), following
+            if number <= announced:
+                continue
+            beyond = done.before is not None and len(done) > done.before
+            if beyond or not fresh or number >= _MAX_PAGES:
+                break  # a total that is none, or a page that repeats
+        else:
+            done.whole = True
+        if done.before is not None:
+            last = await self._page(window, (*order[:2], 1), 1, count=True)
+            done.after = self._trusting(last).total
+            if beyond and done.before == done.after:
+                self._cap = done.before
+                self._reach = min(self._reach, max(served, self._cap))
+                done.stopped = True
+        return done
+
+    def _end(
+        self, done: Pass, page: Page, number: int, served: int, announced: int, *, refused: bool
+    ) -> None:
+        """Nothing came as page `number`, after `page`: the list's end, or how deep one may go."""
+        cut = refused or cut_off(page, served, announced=number <= announced)
+        done.whole = not cut
+        # The only page, and shorter than asked for: hardly as deep as one may go.
+        done.stopped = refused or (cut and (number > 2 or len(page.rows) >= self._in_time[2]))
+        if refused or (cut and number <= announced):
+            self._reach = min(self._reach, (number - 1) * served)
+        if done.stopped and len(done) == done.before:
+            done.before = None  # a total that only says how deep one may go
+
+    def _dated(self, window: Window, page: Page) -> bool:
+        """Whether the window may be cut at its rows' dates."""
+        return (
+            self._divisible
+            and window.field == "created_on"
+            and any(r.created_on is not None for r in page.rows)
+        )
+
+    def _trusting(self, page: Page) -> Page:
+        return untold(page) if page.total is not None and page.total >= self._cap else page
+
+    async def _pages(
+        self, window: Window, order: Order, numbers: Sequence[int]
+    ) -> dict[int, Page | None]:
+        found: dict[int, Page | None] = {}
+        waiting = iter(numbers)
+
+        async def work() -> None:
+            for number in waiting:
+                found[number] = await self._deep_page(window, order, number)
+
+        workers = [asyncio.create_task(work()) for _ in range(min(_AT_ONCE, len(numbers)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+        return found
+
+    async def _deep_page(self, window: Window, order: Order, number: int) -> Page | None:
+        """A page after the first; None where the server refuses to go so deep."""
+        try:
+            return await self._page(window, order, number)
+        except BadRequest:
+            return None
+
+    async def _page(
+        self, window: Window, order: Order, number: int, *, count: bool = False
+    ) -> Page:
+        paging = _paging(*order, number)
+        params = (*self._params, *window.params, *paging, *(_COUNT if count else ()))
+        request = Request(self._endpoint, self._record_id, params)
+        page = await _ask(self._asker, request)
+        stray = next((r for r in page.rows if not window.holds(r)), None)
+        if stray is not None:
+            raise FilterIgnored(
+                f"the endpoint ignores the filter {window.field}: asked for "
+                f"[{window.start_s}, {window.end_s}), it sent {stray.id} of {stray.created_on}",
+                Evidence(self._endpoint.name, request.path, 200),
+            )
+        self._served = max(self._served, len(page.rows))
+        return page if (page.total or 0) >= len(page.rows) else untold(page)
+
+
+def _paging(sort: str, order: str, size: int, number: int) -> Params:
+    return (("sort", sort), ("order", order), ("page", str(number)), ("size", str(size)))
+
+
+async def _ask(asker: Asker, request: Request) -> Page:
+    """Ask again where a reply is JSON and no list: the client cannot know that one was due."""
+    for _ in range(_BROKEN_TRIES - 1):
+        try:
+            return read_page(await asker.get(request))
+        except BrokenReply:
+            continue
+    return read_page(await asker.get(request))
+
+
+def _latest(rows: Iterable[Row]) -> int | None:
+    return max((r.created_on for r in rows if r.created_on is not None), default=None)
