@@ -124,7 +124,7 @@ ACTIVITY = Record(
         Field("id"),
         Field("name"),
         Field("description"),
-        Field("state"),
+        Field("state", sent_by=LIST),
         Field("key_dates.created_on", "epoch"),
         Field("key_dates.scheduled_on.from_date", "epoch"),
         Field("key_dates.scheduled_on.to_date", "epoch"),

@@ -111,7 +111,8 @@ def as_decimal(value: object) -> Decimal | None:
 
 def as_time(value: object) -> datetime | None:
     """Epoch seconds to naive UTC. Raises `Unreadable` for an epoch beyond the year 9999."""
-    number = value if type(value) is int else as_decimal(value)
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    number = Decimal(value) if is_int else as_decimal(value)  # type: ignore[arg-type]
     if number is None:
         return None
     if abs(number) > MAX_EPOCH_S:

@@ -1,0 +1,183 @@
+"""Accounts: listed contact by contact, since no endpoint lists them all, then read one by one.
+
+The single reply alone has the amounts, and it alone lacks the contact. Each reading also
+becomes a row of `account_observations`: the API shows only today's balance.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from crmcom.endpoints import GET_ACCOUNT, LIST_CONTACT_ACCOUNTS
+from crmcom.errors import CrmcomError, NotFound
+from crmcom.feed import BATCH, from_rows
+from crmcom.listing import Listing, Window, listings
+from crmcom.merge import stack
+from crmcom.run import at_epoch, naive
+from crmcom.tables import Shaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from crmcom.feed import Feed
+    from crmcom.protocol import Reply
+
+_OBSERVED = ("state", "currency_code", "classification__name", "payment_terms__name")
+_AMOUNTS = ("balance", "overdue_amount", "credit_limit")
+
+
+async def read_accounts(feed: Feed) -> None:
+    """List the accounts of contacts that are new or changed; read the amounts of all."""
+    run = feed.run
+    await run.contacts_listed.wait()
+    contacts = run.results.get("contacts")
+    last_slice = contacts is None or contacts.caught_up or contacts.error is not None
+    listed = await _list(feed, run.fan_out | _pending(feed))
+    await _read(feed, listed.column("id").to_pylist(), listed)
+    if last_slice and run.backfill is None:
+        await _refresh(feed)
+    feed.result.caught_up = last_slice
+    feed.result.partial = run.backfill is not None
+    if contacts is None or contacts.error is None:
+        since = feed.synced_at - at_epoch(0)
+        feed.state["listed_us"] = since // timedelta(microseconds=1)
+
+
+def _pending(feed: Feed) -> set[str]:
+    """Contacts that were loaded since the accounts were last listed to the end."""
+    listed_us: int | None = feed.state.get("listed_us")
+    after = None if listed_us is None else at_epoch(0) + timedelta(microseconds=listed_us)
+    return set(feed.stored.ids("contacts", synced_after=after))
+
+
+async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
+    """The accounts of these contacts, as listed, with their `contact_id`."""
+    owner: dict[str, str] = {}
+    raws: dict[str, bytes] = {}
+    failed: dict[str, CrmcomError] = {}
+
+    async def ask(contact_id: str) -> Listing:
+        whole = listings(
+            feed.client,
+            LIST_CONTACT_ACCOUNTS,
+            Window(None, None),
+            record_id=contact_id,
+            page_size=feed.run.settings.page_size,
+            divisible=False,
+        )
+        return await anext(whole)
+
+    async for contact_id, found in feed.ask_each(sorted(contact_ids), ask):
+        if isinstance(found, NotFound):
+            continue  # the contact is gone: what it had is still read account by account
+        if isinstance(found, CrmcomError):
+            failed[contact_id] = found
+            continue
+        if not found.proven:
+            feed.result.notices.append(f"accounts of contact {contact_id}: {found.reason}")
+        await feed.reject_rows(found.unreadable)
+        for row in found.rows:
+            if row.id is not None:
+                owner[row.id], raws[row.id] = contact_id, row.raw
+    await feed.unreadable(LIST_CONTACT_ACCOUNTS, failed, len(contact_ids))
+    shaped = feed.shape(raws.values(), "list")
+    await feed.reject(shaped.rejects)
+    ids = shaped.rows.column("id").to_pylist()
+    return shaped.rows.append_column("contact_id", pa.array([owner[i] for i in ids], pa.string()))
+
+
+async def _refresh(feed: Feed) -> None:
+    """Read every known account that this slice has not read yet, or as many as are allowed."""
+    due = feed.stored.ids("accounts")
+    budget = feed.run.settings.account_budget
+    if budget is not None and len(due) > budget:
+        feed.result.partial = True
+        due = feed.stored.accounts_to_refresh(budget)
+    nothing = from_rows("accounts", [])
+    await _read(feed, due, nothing)
+
+
+async def _read(feed: Feed, account_ids: Iterable[str], listed: pa.Table) -> None:
+    """Read accounts one by one and load them in batches.
+
+    `listed`: rows as their contacts' lists show them. One whose own reply fails for ever is
+    loaded as listed, with the amounts that were last known.
+    """
+    asked = sorted(set(account_ids) - feed.sent)
+    replies: list[Reply] = []
+    gone: list[str] = []
+    failed: dict[str, CrmcomError] = {}
+    async for account_id, answer in feed.ask_each(asked, lambda i: feed.get(GET_ACCOUNT, i)):
+        if isinstance(answer, NotFound):
+            gone.append(account_id)
+        elif isinstance(answer, CrmcomError):
+            failed[account_id] = answer
+        else:
+            replies.append(answer)
+        if len(replies) >= BATCH:
+            await _load(feed, replies, listed)
+            replies = []
+    await _load(feed, replies, listed)
+    await feed.unreadable(GET_ACCOUNT, failed, len(asked))
+    if failed and len(listed):
+        await _load_as_listed(feed, listed, set(failed))
+    await _missing(feed, gone, len(asked))
+
+
+async def _load(feed: Feed, replies: list[Reply], listed: pa.Table) -> None:
+    if not replies:
+        return
+    shaped = feed.shape([r.body for r in replies], "single")
+    ids = shaped.rows.column("id").to_pylist()
+    stored = feed.stored.rows("accounts", ids)
+    fresh = set(listed.column("id").to_pylist())
+    base = stack([listed, stored.filter(_is_in(stored, fresh, inside=False))])
+    rows = await feed.load(shaped, "single", base)
+    at = {r.request.record_id: naive(r.answered_at) if r.answered_at else feed.now for r in replies}
+    observed = [at.get(i, feed.now) for i in rows.column("id").to_pylist()]
+    await feed.put("account_observations", _observations(feed, rows, observed))
+
+
+async def _load_as_listed(feed: Feed, listed: pa.Table, ids: set[str]) -> None:
+    rows = listed.filter(_is_in(listed, ids, inside=True))
+    await feed.load(Shaped(rows, {}, ()), "list")
+
+
+async def _missing(feed: Feed, gone: list[str], known: int) -> None:
+    """Accounts that the API no longer has: kept, marked, and observed as missing."""
+    stored = feed.stored.rows("accounts", gone)
+    marked = await feed.mark_gone(stored.column("id").to_pylist(), known)
+    rows = [
+        {
+            "account_id": row["id"],
+            "contact_id": row["contact_id"],
+            "observed_at": feed.now,
+            "run_id": feed.run.run_id,
+            "state": row["state"],
+            "currency_code": row["currency_code"],
+            "classification__name": row["classification__name"],
+            "payment_terms__name": row["payment_terms__name"],
+            "is_missing": True,
+        }
+        for row in marked.to_pylist()
+    ]
+    await feed.put("account_observations", from_rows("account_observations", rows))
+
+
+def _observations(feed: Feed, rows: pa.Table, observed: list[datetime]) -> pa.Table:
+    columns: dict[str, Any] = {
+        "account_id": rows.column("id"),
+        "contact_id": rows.column("contact_id"),
+        "observed_at": pa.array(observed, pa.timestamp("us")),
+        "run_id": pa.repeat(feed.run.run_id, len(rows)),
+    }
+    columns |= {c: rows.column(c) for c in (*_OBSERVED, *_AMOUNTS)}
+    return pa.table(columns | {"is_missing": pa.repeat(False, len(rows))})  # noqa: FBT003
+
+
+def _is_in(table: pa.Table, ids: set[str], *, inside: bool) -> Any:
+    return pa.array([(i in ids) == inside for i in table.column("id").to_pylist()], pa.bool_())

@@ -1,0 +1,321 @@
+"""What the three resources have in common: shape readings, stamp them, account for them."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+
+from crmcom import tables
+from crmcom.drift import Drift
+from crmcom.errors import CrmcomError, NotFound, Unavailable
+from crmcom.listing import Window, listings, probe
+from crmcom.merge import carry, stamp, without
+from crmcom.protocol import Reply, Request
+from crmcom.run import Result, Run, at_epoch, epoch_s, is_widespread, naive, suspicious
+from crmcom.schema import DELETED, RAW_TABLES
+from crmcom.tables import Reject, Shaped, Shaper
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, MutableMapping
+    from datetime import datetime
+
+    from crmcom.client import Client
+    from crmcom.endpoints import Endpoint
+    from crmcom.listing import Listing
+    from crmcom.protocol import Row
+    from crmcom.records import Record, Sender
+    from crmcom.run import Put
+    from crmcom.stored import Stored
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+AT_ONCE = 128
+"""Records asked for side by side; the client decides how many of them are in flight."""
+
+BATCH = 2_000
+"""Single replies decoded together: one table for each would cost more than the reading."""
+
+
+class Feed:
+    """One resource in one slice of a run.
+
+    `state` outlives the run: bookmarks and the columns of unknown fields, and nothing that
+    grows. It is written only by a slice that came to its end.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        client: Client,
+        stored: Stored,
+        record: Record,
+        *,
+        state: MutableMapping[str, Any],
+        put: Put,
+    ) -> None:
+        self.run = run
+        self.client = client
+        self.stored = stored
+        self.record = record
+        self.state = state
+        self._put = put
+        self.result: Result = run.result(record.table)
+        self.drift = Drift.recall(tables.reserved_columns(record), state.get("columns", {}))
+        senders: tuple[Sender, ...] = ("list", "single")
+        self._shapers = {s: Shaper(record, s, self.drift) for s in senders}
+        self.sent: set[str] = set()
+
+    # --- time ---
+
+    @property
+    def now(self) -> datetime:
+        """The server's clock, naive UTC."""
+        return naive(self.client.server_now())
+
+    @property
+    def end_s(self) -> int:
+        """Where this run's windows end: what is younger may still be on its way."""
+        return epoch_s(self.now) - self.run.settings.lag_s
+
+    @property
+    def synced_at(self) -> datetime:
+        """This slice's time: one for all of its rows, and later than any slice's before."""
+        if self.run.synced_at is None:
+            # The server's clock counts seconds, may stand still, and may be set back.
+            before = self.state.get("synced_us")
+            self.run.synced_at = self.now
+            if before is not None:
+                at_least = at_epoch(0) + timedelta(microseconds=before + 1)
+                self.run.synced_at = max(self.now, at_least)
+        return self.run.synced_at
+
+    # --- what was read ---
+
+    def shape(self, raws: Iterable[bytes], sender: Sender) -> Shaped:
+        return self._shapers[sender].shape(list(raws))
+
+    def answered(self, sender: Sender) -> frozenset[str]:
+        return self._shapers[sender].answers_for()
+
+    async def load(self, shaped: Shaped, sender: Sender, base: pa.Table | None = None) -> pa.Table:
+        """Hand over rows and children, once per record and load. Returns the rows as loaded.
+
+        `base`: rows to carry over what `sender` does not send; by default the stored ones.
+        """
+        rows = without(shaped.rows, self.sent)
+        if base is None:
+            base = self.stored.rows(self.record.table, rows.column("id").to_pylist())
+        rows = stamp(carry(rows, base, self.answered(sender)), DELETED.name, None)
+        ids = rows.column("id").to_pylist()
+        await self.put(self.record.table, rows)
+        for table, found in shaped.children.items():
+            await self.put(table, without(found, self.sent, self.record.parent_key))
+        self.sent.update(ids)
+        self.result.rows += len(ids)
+        await self.reject(shaped.rejects)
+        self.run.progress()
+        return rows
+
+    async def put(self, table: str, rows: pa.Table) -> None:
+        if len(rows):
+            stamped = stamp(rows, "_synced_at", self.synced_at)
+            await self._put(table, RAW_TABLES[table].conform(stamped))
+
+    async def reject(self, rejects: Iterable[Reject]) -> None:
+        found = [
+            {
+                "run_id": self.run.run_id,
+                "resource": self.result.resource,
+                "position": self.result.rejected + position,
+                "record_id": r.record_id,
+                "reason": r.reason,
+                "payload": r.payload,
+            }
+            for position, r in enumerate(rejects)
+        ]
+        self.result.rejected += len(found)
+        await self.put("_rejects", from_rows("_rejects", found))
+
+    async def reject_rows(self, rows: Iterable[Row]) -> None:
+        await self.reject(tables.reject(r.raw, "no id") for r in rows)
+
+    # --- listings ---
+
+    async def probe(self, endpoint: Endpoint, field: str = "created_on") -> None:
+        """Show that the filter works before anything is loaded that relies on it."""
+        if self.result.resource not in self.run.settings.full_scan:
+            await probe(self.client, endpoint, field, epoch_s(self.now))
+
+    async def listings(
+        self,
+        endpoint: Endpoint,
+        window: Window,
+        listed: str,
+        *,
+        params: tuple[tuple[str, str], ...] = (),
+        limit_rows: int | None = None,
+        divisible: bool | None = None,
+    ) -> AsyncIterator[Listing]:
+        """As `listing.listings`, with a ledger row for each and its unreadable rows rejected."""
+        source = listings(
+            self.client,
+            endpoint,
+            window,
+            params=params,
+            page_size=self.run.settings.page_size,
+            limit_rows=limit_rows,
+            divisible=divisible,
+        )
+        while True:
+            with self.client.counting() as count:
+                found = await anext(source, None)
+            if found is None:
+                return
+            await self._enter(found, listed, count.requests, count.retries)
+            await self.reject_rows(found.unreadable)
+            if not found.proven:
+                self.result.notices.append(
+                    f"{endpoint.name}, {listed} {_show(found.window)}: {found.reason}"
+                )
+            yield found
+
+    async def _enter(self, found: Listing, listed: str, requests: int, retries: int) -> None:
+        window = found.window
+        row = {
+            "run_id": self.run.run_id,
+            "resource": self.result.resource,
+            "position": self.result.windows,
+            "listed": listed,
+            "window_start": None if window.start_s is None else at_epoch(window.start_s),
+            "window_end": None if window.end_s is None else at_epoch(window.end_s),
+            "api_total": found.total,
+            "distinct_ids": len(found.rows),
+            "rows_loaded": len(found.rows),
+            "requests": requests,
+            "retries": retries,
+            "verdict": "proven" if found.proven else "unproven",
+            "reason": found.reason,
+        }
+        self.result.windows += 1
+        await self.put("_sync_windows", from_rows("_sync_windows", [row]))
+
+    # --- single records ---
+
+    async def ask_each(
+        self, items: Iterable[T], ask: Callable[[T], Coroutine[Any, Any, R]]
+    ) -> AsyncIterator[tuple[T, R | CrmcomError]]:
+        """Ask about many records side by side; an answer or an error for each, in any order.
+
+        `NotFound` and `Unavailable` come back as values. Other errors end it.
+        """
+        waiting = iter(items)
+        answers: asyncio.Queue[tuple[T, R | CrmcomError]] = asyncio.Queue(2 * BATCH)
+
+        async def work() -> None:
+            for item in waiting:
+                try:
+                    await answers.put((item, await ask(item)))
+                except (NotFound, Unavailable) as error:
+                    await answers.put((item, error))
+
+        workers = asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        try:
+            while not (workers.done() and answers.empty()):
+                pending = asyncio.ensure_future(answers.get())
+                both: set[asyncio.Future[Any]] = {pending, workers}
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                if pending.done():
+                    yield pending.result()
+                    while not answers.empty():
+                        yield answers.get_nowait()
+                else:
+                    pending.cancel()
+            await workers
+        finally:
+            workers.cancel()
+            await asyncio.gather(workers, return_exceptions=True)
+
+    async def get(self, endpoint: Endpoint, record_id: str) -> Reply:
+        return await self.client.get(Request(endpoint, record_id))
+
+    async def unreadable(
+        self, endpoint: Endpoint, failed: dict[str, CrmcomError], asked: int
+    ) -> None:
+        """Records whose endpoint failed for ever: rejects, unless the endpoint itself is down."""
+        if not failed:
+            return
+        if is_widespread(len(failed), asked) or len(failed) == asked > 1:
+            raise next(iter(failed.values()))
+        await self.reject(
+            Reject(record_id, f"{endpoint.name} could not be read: {error}", "")
+            for record_id, error in failed.items()
+        )
+
+    # --- what is gone ---
+
+    async def confirm_gone(
+        self, missing: Iterable[str], endpoint: Endpoint, known: int
+    ) -> pa.Table:
+        """Ask for each record that a full listing lacks; mark those that are not there.
+
+        Only the API's own 404 counts as a deletion. Returns the rows marked, as loaded.
+        """
+        asked = sorted(set(missing) - self.sent)
+        gone: list[str] = []
+        found: list[bytes] = []
+        failed: dict[str, CrmcomError] = {}
+        async for record_id, answer in self.ask_each(asked, lambda i: self.get(endpoint, i)):
+            if isinstance(answer, NotFound):
+                gone.append(record_id)
+            elif isinstance(answer, CrmcomError):
+                failed[record_id] = answer
+            else:
+                found.append(answer.body)
+        if found:
+            await self.load(self.shape(found, "single"), "single")
+        await self.unreadable(endpoint, failed, len(asked))
+        return await self.mark_gone(gone, known)
+
+    async def mark_gone(self, gone: list[str], known: int) -> pa.Table:
+        """Set `_deleted_at`, unless so many are gone that the API is the more likely culprit."""
+        if suspicious(len(gone), known) and not self.run.accept_deletions:
+            self.result.notices.append(
+                f"{len(gone)} of {known} {self.record.table} are gone from the API, and none was "
+                "marked as deleted: look at the tenant, then run again with --accept-deletions"
+            )
+            gone = []
+        rows = self.stored.rows(self.record.table, gone)
+        rows = stamp(rows, DELETED.name, self.now)
+        await self.put(self.record.table, rows)
+        self.sent.update(gone)
+        self.result.deleted += len(gone)
+        return rows
+
+    # --- the end ---
+
+    def remember(self, state: MutableMapping[str, Any]) -> None:
+        """What is remembered of a slice that failed, too: it has loaded rows."""
+        state["columns"] = self.drift.remember()
+        state["synced_us"] = (self.synced_at - at_epoch(0)) // timedelta(microseconds=1)
+        self.result.new_columns += self.drift.added
+
+
+def raws(rows: Iterable[Row]) -> list[bytes]:
+    return [r.raw for r in rows]
+
+
+def from_rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    schema = RAW_TABLES[name].schema
+    return pa.table({f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in schema})
+
+
+def _show(window: Window) -> str:
+    ends = [
+        "…" if s is None else f"{at_epoch(s):%Y-%m-%d %H:%M:%S}"
+        for s in (window.start_s, window.end_s)
+    ]
+    return f"[{ends[0]}, {ends[1]})"

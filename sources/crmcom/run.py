@@ -1,0 +1,179 @@
+"""One run: its clock, its ledger, and what each resource of it came to."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from crmcom.client import Client
+from crmcom.errors import CrmcomError, Unproven
+from crmcom.settings import RESOURCES
+
+if TYPE_CHECKING:
+    import httpx
+    import pyarrow as pa
+
+    from crmcom.settings import Settings
+
+Verdict = Literal["proven", "unproven", "failed"]
+Put = Callable[[str, "pa.Table"], Awaitable[None]]
+"""Hands a table of rows to the destination; waits while it is busy."""
+
+MAX_UNCONFIRMED = 20
+MAX_UNCONFIRMED_SHARE = 0.05
+
+
+@dataclass(slots=True)
+class Result:
+    """What one resource came to. `notices`: for people, what it could not show or held back."""
+
+    resource: str
+    rows: int = 0
+    requests: int = 0
+    retries: int = 0
+    rejected: int = 0
+    windows: int = 0
+    deleted: int = 0
+    partial: bool = False
+    notices: list[str] = field(default_factory=list)
+    new_columns: list[str] = field(default_factory=list)
+    error: CrmcomError | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    caught_up: bool = True
+    """Whether nothing is left for a further slice."""
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.error is not None and not isinstance(self.error, Unproven):
+            return "failed"
+        return "unproven" if self.error or self.notices or self.rejected else "proven"
+
+    @property
+    def scope(self) -> Literal["complete", "partial"]:
+        return "partial" if self.error or self.partial or not self.caught_up else "complete"
+
+    @property
+    def reason(self) -> str | None:
+        found = [*([str(self.error)] if self.error else []), *self.notices]
+        return "; ".join(found) or None
+
+    @property
+    def exit_code(self) -> int:
+        """0, or what the command line ends with because of this resource."""
+        if self.error is not None:
+            return self.error.exit_code
+        return 0 if self.verdict == "proven" else Unproven.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A backfill's half-open range of `created_on`, epoch seconds."""
+
+    start_s: int
+    end_s: int
+
+
+def new_run_id() -> str:
+    """Sorts by the time of its making on this machine, and no two are equal."""
+    return f"{time.time_ns() // 1000:016d}-{secrets.token_hex(4)}"
+
+
+@dataclass(slots=True)
+class Run:
+    """What the resources of one run share. A long run is several slices, each its own load.
+
+    `reconcile`: list everything and look for what is gone. `slice_rows`: rows of one resource
+    after which a slice ends, None for never. `raises`: a resource that fails ends the load.
+    `transport` replaces the network.
+    """
+
+    settings: Settings
+    resources: tuple[str, ...] = RESOURCES
+    reconcile: bool = False
+    accept_deletions: bool = False
+    backfill: Range | None = None
+    slice_rows: int | None = None
+    raises: bool = False
+    transport: httpx.AsyncBaseTransport | None = None
+    run_id: str = field(default_factory=new_run_id)
+    results: dict[str, Result] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    on_progress: Callable[[Run], None] | None = None
+    client: Client | None = None
+    synced_at: datetime | None = None
+    contacts_listed: asyncio.Event = field(default_factory=asyncio.Event)
+    fan_out: set[str] = field(default_factory=set)
+    """Contacts whose accounts are to be listed, as the contacts of this slice show them."""
+    slice_of: object = None
+    """The source that reads the current slice."""
+    _open: int = 0
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def result(self, resource: str) -> Result:
+        return self.results.setdefault(resource, Result(resource))
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether no resource has a further slice."""
+        return all(r.caught_up or r.error for r in self.results.values())
+
+    def next_slice(self, selected: set[str]) -> None:
+        """Make ready for a slice; the events belong to the event loop that will run it."""
+        self.contacts_listed = asyncio.Event()
+        self._opening = asyncio.Lock()
+        self.fan_out = set()
+        self.synced_at = None
+        if "contacts" not in selected:
+            self.contacts_listed.set()
+
+    async def enter(self) -> Client:
+        """The client, opened by the first resource that needs it."""
+        async with self._opening:
+            self._open += 1
+            if self.client is None:
+                client = Client(self.settings, transport=self.transport)
+                self.client = await client.__aenter__()
+            return self.client
+
+    async def leave(self) -> None:
+        """The last resource closes the client."""
+        async with self._opening:
+            self._open -= 1
+            if self._open == 0 and self.client is not None:
+                client, self.client = self.client, None
+                self.notices += [n for n in client.notices if n not in self.notices]
+                await client.__aexit__(None, None, None)
+
+    def progress(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress(self)
+
+
+def naive(at: datetime) -> datetime:
+    """UTC without its zone, as the warehouse holds times."""
+    return at.astimezone(UTC).replace(tzinfo=None)
+
+
+def epoch_s(at: datetime) -> int:
+    return int(at.replace(tzinfo=at.tzinfo or UTC).timestamp())
+
+
+def at_epoch(seconds: int) -> datetime:
+    """Naive UTC; unlike `fromtimestamp` it knows the years before 1970 everywhere."""
+    return datetime(1970, 1, 1) + timedelta(seconds=seconds)  # noqa: DTZ001
+
+
+def suspicious(gone: int, known: int) -> bool:
+    """Whether so many deletions are more likely an API that shows less than it has."""
+    return gone > MAX_UNCONFIRMED and gone > MAX_UNCONFIRMED_SHARE * known
+
+
+def is_widespread(failed: int, asked: int) -> bool:
+    """Whether failing records mean that their endpoint is down."""
+    return failed > MAX_UNCONFIRMED and failed > MAX_UNCONFIRMED_SHARE * asked

@@ -1,0 +1,100 @@
+"""The dlt source, and its options in dlt's own configuration."""
+
+# dlt reads these signatures at run time, so annotations here are not postponed.
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, ClassVar
+
+import dlt
+from dlt.common.configuration import configspec, resolve_configuration
+from dlt.common.configuration.specs import BaseConfiguration
+from dlt.common.typing import TSecretStrValue
+from dlt.extract import DltResource, DltSource
+
+from crmcom.resources import resource
+from crmcom.run import Run
+from crmcom.settings import RESOURCES, Settings
+
+SECTIONS = ("sources", "crmcom")
+
+# Types are frozen, so that a conflict fails while reading and leaves nothing behind: one that
+# reached the load would stay pending and fail every later run.
+CONTRACT: Any = {"data_type": "freeze"}
+
+
+@configspec
+class Options(BaseConfiguration):
+    """`sources.crmcom` in dlt's providers: one key for each field of `Settings`."""
+
+    base_url: str | None = None
+    api_key: TSecretStrValue | None = None
+    access_token: TSecretStrValue | None = None
+    username: str | None = None
+    password: TSecretStrValue | None = None
+    secret_key: TSecretStrValue | None = None
+    page_size: int | None = None
+    max_concurrency: int | None = None
+    max_requests_per_second: float | None = None
+    request_timeout_s: float | None = None
+    run_timeout_s: float | None = None
+    start_date: Any | None = None
+    lag_s: int | None = None
+    lookback_s: int | None = None
+    reconcile_every_days: float | None = None
+    account_refresh: Any | None = None
+    activity_details: str | None = None
+    full_scan: list[str] | None = None
+    privacy: dict[str, str] | None = None
+
+    __section__: ClassVar[str] = "crmcom"
+
+
+def settings_from_config(**given: Any) -> Settings:
+    """The settings from `.dlt/*.toml` and the environment; what is given wins.
+
+    Raises `SettingsError` for what is missing or wrong.
+    """
+    options = resolve_configuration(Options(), sections=SECTIONS)
+    found = {f.name: getattr(options, f.name) for f in fields(Settings)}
+    chosen = found | {name: value for name, value in given.items() if value is not None}
+    return Settings(**{name: value for name, value in chosen.items() if value is not None})
+
+
+@dlt.source(name="crmcom", section="crmcom", schema_contract=CONTRACT)
+def crmcom_source(  # noqa: PLR0917 - dlt injects by name
+    base_url: str = dlt.config.value,
+    api_key: TSecretStrValue | None = None,
+    access_token: TSecretStrValue | None = None,
+    username: str | None = None,
+    password: TSecretStrValue | None = None,
+    secret_key: TSecretStrValue | None = None,
+    start_date: str | None = None,
+) -> Iterable[DltResource]:
+    """Contacts, accounts and activities of a CRM.COM back office, kept in step run by run.
+
+    Credentials are one of: `api_key`; `access_token`; or `username`, `password`, `api_key` and
+    `secret_key`. `start_date` leaves out what was created before. Further options are read from
+    `sources.crmcom`, see `Settings`. Raises an error of `crmcom.errors` where a resource fails,
+    and then nothing of this load is kept.
+    """
+    settings = settings_from_config(
+        base_url=base_url,
+        api_key=api_key,
+        access_token=access_token,
+        username=username,
+        password=password,
+        secret_key=secret_key,
+        start_date=start_date,
+    )
+    run = Run(settings, raises=True)
+    return [resource(name, run) for name in RESOURCES]
+
+
+def slice_of(run: Run) -> DltSource:
+    """The next slice of a run: a source that reads the run's resources, each once."""
+
+    @dlt.source(name="crmcom", section="crmcom", schema_contract=CONTRACT)
+    def crmcom() -> Iterable[DltResource]:
+        return [resource(name, run) for name in run.resources]
+
+    return crmcom()

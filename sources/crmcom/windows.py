@@ -1,0 +1,163 @@
+"""Which range of `created_on` a slice asks for, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from crmcom.feed import raws
+from crmcom.listing import CAP, Window
+from crmcom.protocol import Request, read_page
+from crmcom.run import epoch_s
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from crmcom.endpoints import Endpoint
+    from crmcom.feed import Feed
+    from crmcom.protocol import Row
+
+
+@dataclass(slots=True)
+class Plan:
+    """A slice's window.
+
+    `first`: this resource has never been read to its end. `from_scratch`: nor was it begun.
+    `is_full`: the window is all that there is. `end_s`: where the run's windows end.
+    """
+
+    window: Window
+    end_s: int
+    start_date_s: int | None
+    first: bool
+    is_full: bool
+    listed: str
+    limit_rows: int | None
+    divisible: bool | None = None
+    from_scratch: bool = False
+    reached_s: int | None = None
+
+    @property
+    def covers_all(self) -> bool:
+        """Whether this slice alone has listed all that there is, so that the rest is gone."""
+        return self.is_full or (self.from_scratch and self.caught_up)
+
+    @property
+    def caught_up(self) -> bool:
+        return self.reached_s is None or self.reached_s >= self.end_s
+
+    def wants(self, row: Row) -> bool:
+        """Whether a row belongs to the load: a full scan is filtered on our side."""
+        at = row.created_on
+        return self.start_date_s is None or at is None or at >= self.start_date_s
+
+    def reached(self, window: Window) -> None:
+        self.reached_s = window.end_s
+
+    def commit(self, feed: Feed) -> None:
+        """Move the bookmark: the end of the last window listed, never a date seen in a row."""
+        feed.result.caught_up = self.caught_up
+        at_s = self.end_s if self.caught_up else self.reached_s
+        if feed.run.backfill is not None:
+            feed.result.partial = True
+            feed.state["backfill"] = [feed.run.backfill.start_s, feed.run.backfill.end_s, at_s]
+            return
+        feed.state["bookmark_s"] = at_s
+        feed.state["backlog"] = not self.caught_up
+        if self.covers_all or (self.first and self.caught_up):
+            feed.state["reconciled_s"] = epoch_s(feed.now)
+
+
+def due(feed: Feed) -> Plan:
+    """The window that the next slice of this resource has to ask for."""
+    run, state = feed.run, feed.state
+    start = run.settings.start
+    start_s = None if start is None else epoch_s(start)
+    end_s = feed.end_s
+    if run.backfill is not None:
+        return _backfill(feed, end_s)
+    bookmark_s: int | None = state.get("bookmark_s")
+    first = bookmark_s is None or bool(state.get("backlog"))
+    if feed.result.resource in run.settings.full_scan:
+        return Plan(
+            Window(None, None),
+            end_s,
+            start_s,
+            first,
+            is_full=True,
+            listed="full scan",
+            limit_rows=None,
+            divisible=False,
+        )
+    if not first and (run.reconcile or _is_overdue(feed)):
+        window = Window(start_s, end_s)
+        return Plan(
+            window, end_s, start_s, first, is_full=True, listed="reconcile", limit_rows=None
+        )
+    if bookmark_s is None:
+        from_s = start_s
+    elif first:
+        from_s = bookmark_s
+    else:
+        from_s = bookmark_s - run.settings.lookback_s
+        if start_s is not None:
+            from_s = max(from_s, start_s)
+    # A server whose clock was set back must not make a window that ends before it begins.
+    end_s = end_s if from_s is None else max(end_s, from_s)
+    return Plan(
+        Window(from_s, end_s),
+        end_s,
+        start_s,
+        first,
+        is_full=False,
+        listed="created_on",
+        limit_rows=run.slice_rows,
+        from_scratch=bookmark_s is None,
+    )
+
+
+def _is_overdue(feed: Feed) -> bool:
+    """Whether the last full listing is `reconcile_every_days` ago."""
+    last_s: int | None = feed.state.get("reconciled_s")
+    every_s = feed.run.settings.reconcile_every_days * 86_400
+    return last_s is not None and epoch_s(feed.now) - last_s >= every_s
+
+
+def _backfill(feed: Feed, now_s: int) -> Plan:
+    asked = feed.run.backfill
+    assert asked is not None  # noqa: S101  # the caller has just looked
+    start_s, end_s = asked.start_s, min(asked.end_s, now_s)
+    begun = feed.state.get("backfill")
+    if begun is not None and begun[0] == asked.start_s and begun[1] == asked.end_s:
+        start_s = min(begun[2], end_s)
+    return Plan(
+        Window(start_s, end_s),
+        end_s,
+        None,
+        first=True,
+        is_full=False,
+        listed="backfill",
+        limit_rows=feed.run.slice_rows,
+    )
+
+
+async def undated(feed: Feed, endpoint: Endpoint, plan: Plan, seen: AbstractSet[str]) -> set[str]:
+    """Records that no range of `created_on` finds, because they have no created date.
+
+    The unfiltered total tells whether there are any, where it is below the cap; above it they
+    cannot be told from the others at a price worth paying, and `docs/completeness.md` says so.
+    """
+    if plan.start_date_s is not None or plan.divisible is False:
+        return set()
+    params = (("page", "1"), ("size", "1"), ("include_total", "true"))
+    total = read_page(await feed.client.get(Request(endpoint, params=params))).total
+    if total is None or total >= CAP or total <= len(seen):
+        return set()
+    found: set[str] = set()
+    async for listing in feed.listings(endpoint, Window(None, None), "unfiltered", divisible=False):
+        rows = [r for r in listing.rows if r.id not in seen]
+        await feed.load(feed.shape(raws(rows), "list"), "list")
+        found |= {r.id for r in rows if r.id is not None}
+        if endpoint.record.table == "contacts":
+            feed.run.fan_out |= found
+    return found
