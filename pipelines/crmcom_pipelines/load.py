@@ -1,0 +1,224 @@
+"""Source to destination, slice by slice; then the marts, then the file that readers open."""
+
+# ruff: noqa: PLC0415 - dlt costs a second to import, and `crmcom --help` must not pay for it
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from crmcom.errors import CrmcomError, LoginRefused, SettingsError
+from crmcom_pipelines.publish import Draft, StorageFailed, Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from dlt import Pipeline
+
+    from crmcom import Result, Run
+    from crmcom_pipelines.transform import TransformResult
+
+PIPELINE = "crmcom"
+STAGING = "%s_load"
+"""dlt's staging dataset; its default, `%s_staging`, is where the `stg_*` views live."""
+
+TRANSFORM_FAILED = 7
+_PRECEDENCE = (2, 3, 4, TRANSFORM_FAILED, 5, 1)
+"""Where several exit codes apply, the first of these wins."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a run came to. `notes`: for people, in the order they came up."""
+
+    run_id: str
+    resources: dict[str, Result]
+    seconds: float = 0.0
+    slices: int = 0
+    published: bool = False
+    transformed: TransformResult | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        codes = {r.exit_code for r in self.resources.values()} - {0}
+        if self.transformed is not None and not self.transformed.ok:
+            codes.add(TRANSFORM_FAILED)
+        return next((c for c in _PRECEDENCE if c in codes), 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """The machine-readable result; its keys are part of the interface."""
+        return {
+            "run_id": self.run_id,
+            "exit_code": self.exit_code,
+            "seconds": round(self.seconds, 3),
+            "slices": self.slices,
+            "published": self.published,
+            "resources": {
+                name: {
+                    "rows": r.rows,
+                    "requests": r.requests,
+                    "retries": r.retries,
+                    "rejected": r.rejected,
+                    "deleted": r.deleted,
+                    "windows": r.windows,
+                    "verdict": r.verdict,
+                    "scope": r.scope,
+                    "new_columns": r.new_columns,
+                    "reason": r.reason,
+                }
+                for name, r in self.resources.items()
+            },
+            "transform": None
+            if self.transformed is None
+            else {"ok": self.transformed.ok, "summary": self.transformed.summary},
+            "notes": self.notes,
+        }
+
+
+def sync(
+    run: Run,
+    *,
+    database: Path,
+    dataset: str = "crmcom",
+    destination: str = "duckdb",
+    transform: bool = True,
+    vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
+    on_step: Callable[[str], None] | None = None,
+) -> Outcome:
+    """One run: load what is new, changed and gone; build the marts; publish the file.
+
+    Safe to repeat and to kill at any moment. Raises a `CrmcomError` where nothing could be done
+    at all; what one resource came to stands in the outcome. `on_step` is told what begins.
+    """
+    step = on_step or (lambda _: None)
+    started_s = time.monotonic()
+    outcome = Outcome(run.run_id, run.results)
+    workspace = Workspace(database, dataset)
+    with workspace.draft(f"crmcom sync into {database.name}") as draft:
+        if draft.note:
+            outcome.notes.append(draft.note)
+        step("load")
+        pipeline = _pipeline(workspace, draft, dataset, destination)
+        with _quiet_environment():
+            _load(pipeline, run, outcome)
+        outcome.notes += run.notices
+        if destination == "duckdb" and _any_loaded(run):
+            built = not transform or _build(outcome, workspace, draft, dataset, vars or {}, step)
+            if built:
+                step("publish")
+                outcome.published = draft.publish()
+        elif destination != "duckdb" and transform:
+            outcome.notes.append(f"marts are built on duckdb only, not on {destination}")
+    outcome.seconds = time.monotonic() - started_s
+    return outcome
+
+
+def _build(  # noqa: PLR0917 - private, called once
+    outcome: Outcome,
+    workspace: Workspace,
+    draft: Draft,
+    dataset: str,
+    variables: Mapping[str, object],
+    step: Callable[[str], None],
+) -> bool:
+    from crmcom_pipelines.transform import transform
+
+    step("transform")
+    outcome.transformed = transform(
+        draft.path, dataset=dataset, vars=variables, work_dir=workspace.dbt_dir
+    )
+    if not outcome.transformed.ok:
+        outcome.notes.append("the marts were not built: the last good file is kept")
+    return outcome.transformed.ok
+
+
+def _any_loaded(run: Run) -> bool:
+    return any(r.error is None or r.rows for r in run.results.values())
+
+
+def _load(pipeline: Pipeline, run: Run, outcome: Outcome) -> None:
+    from dlt.pipeline.exceptions import PipelineStepFailed
+
+    from crmcom import slice_of
+
+    while True:
+        error: CrmcomError | None = None
+        try:
+            if not outcome.slices:
+                pipeline.sync_destination()
+            pipeline.run(slice_of(run), loader_file_format="parquet")
+        except PipelineStepFailed as failed:
+            # dlt's exception holds our source, and so our settings: it ends here.
+            error = _cause(failed, run)
+        if error is not None:
+            raise error
+        outcome.slices += 1
+        if run.caught_up:
+            break
+    if pipeline.destination.destination_name == "duckdb":
+        # The last load once more, which readers would find beside the dataset.
+        with pipeline.sql_client() as client:
+            client.execute_sql(f'drop schema if exists "{STAGING % pipeline.dataset_name}" cascade')
+
+
+def _cause(failed: BaseException, run: Run) -> CrmcomError:
+    """What really ended the load, without the exception chain that leads to it."""
+    for result in run.results.values():
+        if isinstance(result.error, LoginRefused | SettingsError):
+            return result.error
+    cause: BaseException | None = failed
+    while cause is not None:
+        if isinstance(cause, CrmcomError):
+            return cause
+        failed, cause = cause, cause.__cause__ or cause.__context__
+    text = run.settings.scrub(f"{type(failed).__name__}: {failed}")
+    if "No space left" in text or isinstance(failed, OSError):
+        return StorageFailed(f"the load could not be written: {text}")
+    return CrmcomError(f"the load failed: {text}")
+
+
+def _pipeline(workspace: Workspace, draft: Draft, dataset: str, destination: str) -> Pipeline:
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+    import dlt
+
+    # The destination is to be the only truth. dlt's working directory may hold a package of a
+    # run that was killed, which would be loaded instead of new data, or a state that a restored
+    # file does not have.
+    shutil.rmtree(workspace.pipelines_dir, ignore_errors=True)
+    target: Any = destination
+    if destination == "duckdb":
+        target = dlt.destinations.duckdb(str(draft.path), staging_dataset_name_layout=STAGING)
+    with _quiet_environment():
+        return dlt.pipeline(
+            PIPELINE,
+            destination=target,
+            dataset_name=dataset,
+            pipelines_dir=str(workspace.pipelines_dir),
+        )
+
+
+_ENVIRONMENT = {
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    # Arrow tables get the id of their load only when asked.
+    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
+    # People's data stays in the warehouse alone, not in files beside it.
+    "LOAD__DELETE_COMPLETED_JOBS": "true",
+}
+
+
+@contextlib.contextmanager
+def _quiet_environment() -> Iterator[None]:
+    """dlt's options that are ours to set, unless the user has set them."""
+    added = {k: v for k, v in _ENVIRONMENT.items() if k not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
