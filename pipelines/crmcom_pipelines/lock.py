@@ -70,8 +70,8 @@ def hold(path: Path, *, command: str) -> Iterator[None]:
             found = _read(path)
             who = str(found) if found else "another process"
             raise Locked(
-                f"{who} is at work on this warehouse. Wait until it has finished, or stop it; "
-                "a second one would be in its way.",
+                f"{who} is at work on this warehouse and holds {path}. Wait until it has "
+                "finished, or stop it.",
                 holder=found,
             )
         me = Holder(os.getpid(), socket.gethostname(), datetime.now(UTC), command)
@@ -90,7 +90,7 @@ def holder(path: Path) -> Holder | None:
     """Who holds the lock now; None when nobody does."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except OSError:
         return None
     try:
         return None if _take(descriptor, path, fcntl.LOCK_SH) else _read(path)

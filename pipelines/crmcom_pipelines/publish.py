@@ -33,7 +33,6 @@ import contextlib
 import enum
 import errno
 import fcntl
-import glob
 import hashlib
 import os
 import shutil
@@ -177,7 +176,7 @@ class Workspace:
         """
         with contextlib.ExitStack() as stack:
             with _explained(f"work in {self.folder}"):
-                self._make_folders()
+                self._make_folder()
                 stack.enter_context(lock.hold(self.lock_file, command=command))
                 draft = Draft(self)
             yield draft
@@ -190,20 +189,16 @@ class Workspace:
         """Working files that were given up. They still hold what was loaded into them."""
         return sorted(self.aside_dir.glob("*/*"))
 
-    def _make_folders(self) -> None:
+    def _make_folder(self) -> None:
         home = self.published.parent
         if home.exists() and not os.access(home, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no permission to write", str(home))
-        for folder in (self.pipelines_dir, self.dbt_dir, self.aside_dir, self.working.parent):
-            folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         if self.folder.stat().st_dev != home.stat().st_dev:
             raise SettingsError(
                 f"{self.folder} and {home} are on different file systems, so that no file can be "
                 "renamed from one to the other. Let both be on one."
             )
-        ignore = home / ".crmcom" / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
 
 
 class Draft:
@@ -217,8 +212,7 @@ class Draft:
         self.path = workspace.working
         self.note = ""
         self._at = workspace
-        shutil.rmtree(workspace.parts_dir, ignore_errors=True)
-        workspace.parts_dir.mkdir()
+        self._make_folders()
         record = self._read_record()
         self._found = Identity.of(workspace.published)
         self.origin = origin(
@@ -250,6 +244,22 @@ class Draft:
             _checkpoint(self.path)
             self._replace_published()
         return True
+
+    def _make_folders(self) -> None:
+        at = self._at
+        shutil.rmtree(at.parts_dir, ignore_errors=True)
+        for folder in (
+            at.parts_dir,
+            at.aside_dir,
+            at.pipelines_dir,
+            at.dbt_dir,
+            at.working.parent,
+        ):
+            folder.mkdir(exist_ok=True)
+        # A checkout is a likely place for a warehouse, and people's data has none in it.
+        ignore = at.folder.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
 
     def _make_ready(self) -> None:
         at = self._at
@@ -292,8 +302,11 @@ class Draft:
         published, coming = self._at.published, self._at.parts_dir / "next"
         _copy(self.path, coming)
         # Whoever may read the last one, may read the next one; nobody may write it.
-        like = published if self._found else self.path
-        coming.chmod(like.stat().st_mode & 0o444)
+        like = (published if self._found else self.path).stat()
+        for owner in ((-1, like.st_gid), (like.st_uid, -1)):
+            with contextlib.suppress(PermissionError):
+                os.chown(coming, *owner)
+        coming.chmod(like.st_mode & 0o444)
         identity = Identity.of(coming)
         self._write_record(Record(published=self._found, coming=identity))
         self._refuse_changed()  # again: copying takes seconds
@@ -340,7 +353,7 @@ class Draft:
         DuckDB would put such changes into the next file: it finds a `.wal` by its name alone.
         """
         published = self._at.published
-        if wal := sorted(published.parent.glob(f"{glob.escape(published.name)}.wal*")):
+        if wal := _wal(published):
             return (
                 f"{wal[0]} stands beside the published file{lock.users(*wal)}: somebody "
                 "opened that for writing, and DuckDB would put it into the next one. Close that "
@@ -383,6 +396,12 @@ def _refuse_ambiguous(database: Path, dataset: str) -> None:
         )
 
 
+def _wal(database: Path) -> list[Path]:
+    """What DuckDB would replay when it opens the file."""
+    names = (f"{database}{suffix}" for suffix in (".wal", ".wal.checkpoint", ".wal.recovery"))
+    return [Path(name) for name in names if os.path.lexists(name)]
+
+
 def _trouble(database: Path) -> str:
     """Why DuckDB cannot open a file; empty when it can. What a `.wal` holds is taken in."""
     try:
@@ -400,7 +419,7 @@ def _checkpoint(database: Path) -> None:
         raise StorageFailed(
             f"DuckDB cannot complete {database}: {str(error).strip()}. The last good file is kept."
         ) from error
-    if wal := sorted(database.parent.glob(f"{glob.escape(database.name)}.wal*")):
+    if wal := _wal(database):
         raise StorageFailed(f"{wal[0]} is still in use: a connection of this run is open.")
 
 

@@ -110,10 +110,12 @@ def crash(step: int, origin: Path, here: Path, old: int | None, new: int) -> boo
         found = rows(workspace.published) if workspace.published.exists() else None
         assert found in wanted, f"step {step}, {when}: {found} not in {wanted}"
 
-    apart(lambda: check("killed", *((old, new) if loaded else (old,))))
-    apart(lambda: run(workspace, None))
-    apart(lambda: check("run again", *((new,) if loaded else (old, new))))
-    shutil.rmtree(here)
+    def afterwards() -> None:
+        check("killed", *((old, new) if loaded else (old,)))
+        run(workspace, None)
+        check("run again", *((new,) if loaded else (old, new)))
+
+    apart(afterwards)
     return killed == signal.SIGKILL
 
 

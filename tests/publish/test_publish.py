@@ -204,7 +204,7 @@ def test_a_wal_that_nobody_holds_blocks_publishing_until_it_is_moved_away(
         fill(draft.path, 20)
         with pytest.raises(PublishBlocked, match=r"move the \.wal away"):
             draft.publish()
-    wal.unlink()
+    wal.rename(f"{wal}.old")
     assert rows() == 10
     assert sync(changed=False) == ""
     assert rows() == 20
@@ -468,38 +468,67 @@ def test_kills_at_random_moments_leave_a_whole_file():
 
 
 def test_a_full_disk_keeps_the_last_good_file(outcome, tmp_path):
-    """On a file system with room for the working file, but not for another one."""
-    mount = f"mount -t tmpfs -o size=16m tmpfs {tmp_path} && exec"
+    """With no room for a second file; then with no room at all. What was loaded is kept, too."""
+    mount = f"mount -t tmpfs -o size=64m tmpfs {tmp_path} && exec"
     through = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{mount} "$@"', "sh"]
     probe = subprocess.run([*through, "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
         pytest.skip(f"no tmpfs can be mounted here: {probe.stderr.strip()}")
     said = outcome(
         """
-def load(draft, values):
-    with duckdb.connect(str(draft.path)) as connection:
-        connection.execute(f"create or replace table t as select random() n from range({values})")
+from crmcom_pipelines.publish import StorageFailed
+filler = database.with_name("filler")
+def fill_disk(leave):
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
+    os.truncate(filler, max(filler.stat().st_size - leave, 0))
 def rows():
     with duckdb.connect(str(database), read_only=True) as connection:
         return connection.execute("select count(*) from t").fetchone()[0]
 with workspace.draft("crmcom sync") as draft:
-    load(draft, 100_000)
+    with duckdb.connect(str(draft.path)) as connection:
+        connection.execute("create table t as select random() n from range(100_000)")
     draft.publish()
 with workspace.draft("crmcom sync") as draft:
-    load(draft, 1_200_000)
+    with duckdb.connect(str(draft.path)) as connection:
+        connection.execute("insert into t select random() from range(900_000)")
+    fill_disk(leave=4_000_000)
     try:
         draft.publish()
     except CrmcomError as error:
         say(type(error).__name__, error.exit_code, "MB needed" in str(error), rows())
 with workspace.draft("crmcom sync") as draft:
-    load(draft, 100)
-    draft.publish()
+    connection = duckdb.connect(str(draft.path))
+    connection.execute("insert into t select random() from range(200)")
+    fill_disk(leave=0)
+    connection.close()
+    try:
+        draft.publish()
+    except CrmcomError as error:
+        say(isinstance(error, StorageFailed), error.exit_code, rows())
+try:
+    with workspace.draft("crmcom sync"):
+        pass
+except CrmcomError as error:
+    say(type(error).__name__, error.exit_code, rows())
+filler.unlink()
+with workspace.draft("crmcom sync") as draft:
+    draft.publish(changed=False)
 say(rows(), draft.origin.name)
 """,
         tmp_path / "warehouse.duckdb",
         through=through,
     )
-    assert said.splitlines() == ["NoSpace 1 True 100000", "100 CONTINUED"]
+    assert said.splitlines() == [
+        "NoSpace 1 True 100000",
+        "True 1 100000",
+        "NoSpace 1 100000",
+        "1000200 CONTINUED",
+    ]
 
 
 def test_a_copy_that_breaks_off_keeps_the_last_good_file(outcome, sync, rows, workspace):
