@@ -71,8 +71,9 @@ class World:
 
     def find_contact(self, identifier: str) -> Record | None:
         """By id or by code: the API takes either."""
-        # The code of a contact that is gone or has another one now leads nowhere.
-        return self.contacts.get(identifier) or self.contacts.get(self._codes.get(identifier, ""))
+        found = self.contacts.get(identifier) or self.contacts.get(self._codes.get(identifier, ""))
+        # A code may have led here once, before the contact got another one.
+        return found if found and identifier in (found.id, found.body.get("code")) else None
 
     def of_contact(self, kind: Kind, contact_id: str) -> list[Record]:
         """The accounts or activities of a contact, oldest first."""
