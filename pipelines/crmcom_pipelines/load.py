@@ -27,6 +27,9 @@ PIPELINE = "crmcom"
 STAGING = "%s_load"
 """dlt's staging dataset; its default, `%s_staging`, is where the `stg_*` views live."""
 
+SLICE_ROWS = 50_000
+"""Rows of one resource in one load: a slice per day since 2019 would cost half an hour."""
+
 TRANSFORM_FAILED = 7
 _PRECEDENCE = (2, 3, 4, TRANSFORM_FAILED, 5, 1)
 """Where several exit codes apply, the first of these wins."""
@@ -115,6 +118,40 @@ def sync(
                 outcome.published = draft.publish()
         elif destination != "duckdb" and transform:
             outcome.notes.append(f"marts are built on duckdb only, not on {destination}")
+    outcome.seconds = time.monotonic() - started_s
+    return outcome
+
+
+def rebuild(
+    *,
+    database: Path,
+    dataset: str = "crmcom",
+    vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
+    full_refresh: bool = False,
+) -> Outcome:
+    """Build the marts alone, from what is loaded, and publish the file."""
+    started_s = time.monotonic()
+    outcome = Outcome("", {})
+    workspace = Workspace(database, dataset)
+    with workspace.draft(f"crmcom transform of {database.name}") as draft:
+        if draft.note:
+            outcome.notes.append(draft.note)
+        if not draft.path.exists():
+            raise SettingsError(
+                f"there is no {database} to build marts in: run `crmcom sync` first, or name "
+                "the file with --database"
+            )
+        from crmcom_pipelines.transform import transform
+
+        outcome.transformed = transform(
+            draft.path,
+            dataset=dataset,
+            vars=vars or {},
+            full_refresh=full_refresh,
+            work_dir=workspace.dbt_dir,
+        )
+        if outcome.transformed.ok:
+            outcome.published = draft.publish()
     outcome.seconds = time.monotonic() - started_s
     return outcome
 

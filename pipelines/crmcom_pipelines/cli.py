@@ -1,0 +1,403 @@
+"""The command line: parse, call, format. What a command does stands in its own module.
+
+Exit codes: 0 ok; 1 unexpected; 2 usage or settings; 3 the API refused us; 4 a resource stayed
+unavailable; 5 loaded, but something could not be proven or was rejected; 6 another process
+holds the lock or the file; 7 loaded, but a transform or its test failed.
+"""
+
+# ruff: noqa: PLC0415 - dlt, dbt and their kin take seconds to import: `--help` must not wait
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crmcom import Range, Result, Settings
+    from crmcom_pipelines.load import Outcome
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+RESOURCES = ("contacts", "accounts", "activities")
+EXIT_CODES = """\b
+Exit codes:
+  0  ok
+  1  unexpected
+  2  usage or settings
+  3  the API refused us
+  4  a resource stayed unavailable; the others are loaded, nothing is lost, run again
+  5  loaded, but something could not be proven or was rejected
+  6  another process holds the lock or the file
+  7  loaded, but a transform or its test failed; the last good file is kept
+Where several apply, the first of 3, 4, 7, 5 wins."""
+
+
+class Commands(click.Group):
+    """Turns errors that say what to do next into a line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo(
+                "Stopped. What was committed is kept; run the same command to go on.", err=True
+            )
+            ctx.exit(130)
+        except Exception as error:
+            code = getattr(error, "exit_code", None)
+            if code is None and ctx.params.get("debug"):
+                raise
+            what = str(error) if code is not None else f"{type(error).__name__}: {error}"
+            _fail(ctx, what, code or 1)
+
+
+def _fail(ctx: click.Context, message: str, code: int) -> None:
+    if "--json" in sys.argv[1:]:
+        click.echo(json.dumps({"run_id": None, "exit_code": code, "error": message}))
+    click.echo(f"Error: {message}", err=True)
+    ctx.exit(code)
+
+
+def _options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+warehouse_options = _options(
+    click.option(
+        "--destination",
+        default="duckdb",
+        show_default=True,
+        help="A dlt destination; its credentials are set the dlt way.",
+    ),
+    click.option(
+        "--database",
+        type=click.Path(path_type=Path, dir_okay=False),
+        default="warehouse.duckdb",
+        show_default=True,
+        help="The DuckDB file.",
+    ),
+    click.option(
+        "--dataset", default="crmcom", show_default=True, help="The schema of the raw tables."
+    ),
+)
+
+run_options = _options(
+    warehouse_options,
+    click.option("--base-url", help="Default: the setting sources.crmcom.base_url."),
+    click.option(
+        "--resources", default=",".join(RESOURCES), show_default=True, help="Which to read."
+    ),
+    click.option("--no-transform", is_flag=True, help="Load only; leave the marts as they are."),
+    click.option("--reconcile", is_flag=True, help="List everything, and find what is gone."),
+    click.option("--accept-deletions", is_flag=True, help="Mark them, however many are gone."),
+    click.option(
+        "--full-scan",
+        is_flag=True,
+        help="List everything without filters, for a tenant that ignores them.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+    click.option("--quiet", is_flag=True, help="Show no progress."),
+)
+
+
+@click.group(
+    cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="crmcom-warehouse")
+@click.option("--debug", is_flag=True, help="Show where an unexpected error comes from.")
+def main(*, debug: bool) -> None:
+    """Keeps a warehouse in step with a CRM.COM back office, and tells finance who owes what."""
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    if debug:
+        logging.getLogger("crmcom").setLevel(logging.DEBUG)
+
+
+@main.command(epilog="Example: crmcom sync --database warehouse.duckdb")
+@run_options
+@click.pass_context
+def sync(ctx: click.Context, **options: Any) -> None:
+    """One incremental run: load, then build the marts, then publish the file.
+
+    Safe to repeat, to kill at any moment, and to schedule.
+    """
+    _run(ctx, None, **options)
+
+
+@main.command(epilog="Example: crmcom backfill --from 2019-01-01 --to 2020-01-01")
+@click.option("--from", "begin", required=True, metavar="DATE", help="First day, UTC.")
+@click.option("--to", "end", metavar="DATE", help="Day after the last one, UTC. Default: now.")
+@run_options
+@click.pass_context
+def backfill(ctx: click.Context, *, begin: str, end: str | None, **options: Any) -> None:
+    """Load a past range of created dates, slice by slice.
+
+    Interrupted, the same command goes on after the last slice that was committed.
+    """
+    from crmcom import Range
+
+    start_s, end_s = _epoch("--from", begin), _epoch("--to", end) if end else None
+    if end_s is None:
+        end_s = 2**33  # a run never reads beyond the server's now
+    if end_s <= start_s:
+        raise click.UsageError("--to must be later than --from")
+    _run(ctx, Range(start_s, end_s), **options)
+
+
+def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
+    from crmcom_pipelines.progress import Progress
+
+    resources = _resources(options["resources"])
+    with Progress(sys.stderr, quiet=options["quiet"]) as progress:
+        progress.step("starting")
+        from crmcom import Run
+        from crmcom_pipelines import load
+        from crmcom_pipelines.config import dbt_vars
+
+        settings = _settings(options, resources)
+        run = Run(
+            settings,
+            resources=resources,
+            reconcile=options["reconcile"],
+            accept_deletions=options["accept_deletions"],
+            backfill=backfill,
+            slice_rows=load.SLICE_ROWS,
+            on_progress=progress.counts,
+        )
+        outcome = load.sync(
+            run,
+            database=options["database"],
+            dataset=options["dataset"],
+            destination=options["destination"],
+            transform=not options["no_transform"],
+            vars=dbt_vars(),
+            on_step=progress.step,
+        )
+    if options["as_json"]:
+        click.echo(json.dumps(outcome.as_json()))
+    _summarise(outcome)
+    ctx.exit(outcome.exit_code)
+
+
+def _settings(options: dict[str, Any], resources: tuple[str, ...]) -> Settings:
+    from crmcom import settings_from_config
+
+    given: dict[str, Any] = {"base_url": options["base_url"]}
+    if options["full_scan"]:
+        given["full_scan"] = [r for r in resources if r != "accounts"]
+    return settings_from_config(**given)
+
+
+def _resources(text: str) -> tuple[str, ...]:
+    named = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = sorted(set(named) - set(RESOURCES))
+    if unknown or not named:
+        raise click.BadParameter(
+            f"{', '.join(unknown) or 'none'}: choose from {', '.join(RESOURCES)}",
+            param_hint="--resources",
+        )
+    return tuple(name for name in RESOURCES if name in named)
+
+
+def _epoch(option: str, text: str) -> int:
+    try:
+        day = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not a date like 2019-01-31", param_hint=option
+        ) from None
+    return int(day.replace(tzinfo=day.tzinfo or UTC).timestamp())
+
+
+def _summarise(outcome: Outcome) -> None:
+    """A line for each resource, on stderr, where progress is."""
+    for name, result in outcome.resources.items():
+        click.echo(f"{name:<11} {_line(result)}", err=True)
+    for note in [*outcome.notes, *_transform_notes(outcome)]:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"run {outcome.run_id}: {outcome.seconds:.1f} s, exit {outcome.exit_code}", err=True)
+
+
+def _line(result: Result) -> str:
+    parts = [f"{result.rows:,} rows", f"{result.requests:,} requests"]
+    parts += [
+        f"{n:,} {what}"
+        for n, what in (
+            (result.retries, "retries"),
+            (result.rejected, "rejected"),
+            (result.deleted, "deleted"),
+        )
+        if n
+    ]
+    parts.append(result.verdict)
+    if result.new_columns:
+        parts.append(f"new columns: {', '.join(result.new_columns)}")
+    if result.reason:
+        parts.append(result.reason)
+    return ", ".join(parts)
+
+
+def _transform_notes(outcome: Outcome) -> list[str]:
+    found = outcome.transformed
+    return [] if found is None or found.ok else [found.summary]
+
+
+@main.command(
+    epilog="""Example: crmcom transform --vars '{"crmcom_report_timezone": "Asia/Nicosia"}'"""
+)
+@warehouse_options
+@click.option("--vars", "variables", default="{}", metavar="JSON", help="Variables for dbt.")
+@click.option("--full-refresh", is_flag=True, help="Build all history anew.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_context
+def transform(
+    ctx: click.Context,
+    *,
+    destination: str,
+    database: Path,
+    dataset: str,
+    variables: str,
+    full_refresh: bool,
+    as_json: bool,
+) -> None:
+    """Build only the marts, from the tables that are loaded, and publish them."""
+    from crmcom_pipelines.config import dbt_vars
+    from crmcom_pipelines.load import rebuild
+
+    _duckdb_only(destination)
+    try:
+        given = json.loads(variables)
+    except ValueError as error:
+        raise click.BadParameter(f"not JSON: {error}", param_hint="--vars") from None
+    if not isinstance(given, dict):
+        raise click.BadParameter("a JSON object is needed", param_hint="--vars")
+    outcome = rebuild(
+        database=database, dataset=dataset, vars={**dbt_vars(), **given}, full_refresh=full_refresh
+    )
+    if as_json:
+        click.echo(json.dumps(outcome.as_json()))
+    _summarise(outcome)
+    ctx.exit(outcome.exit_code)
+
+
+@main.command(epilog="Example: crmcom report overdue --format csv --output overdue.csv")
+@click.argument("name")
+@warehouse_options
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["table", "csv", "parquet", "xlsx"]),
+    default="table",
+    show_default=True,
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Default: stdout.")
+@click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
+def report(
+    *,
+    name: str,
+    destination: str,
+    database: Path,
+    dataset: str,
+    file_format: str,
+    output: Path | None,
+    limit: int | None,
+) -> None:
+    """Print a mart: `overdue`, `balances`, or any mart's name."""
+    from crmcom_pipelines.report import write
+
+    _duckdb_only(destination)
+    write(
+        name,
+        file_format=file_format,
+        database=database,
+        dataset=dataset,
+        output=output,
+        limit=limit,
+    )
+
+
+def _duckdb_only(destination: str) -> None:
+    if destination != "duckdb":
+        raise click.UsageError(f"marts are built on duckdb only so far, not on {destination}")
+
+
+@main.command(epilog="Example: crmcom demo --database demo.duckdb")
+@warehouse_options
+@click.option("--days", default=4, show_default=True, type=click.IntRange(1, 60))
+@click.option("--contacts", default=2_000, show_default=True, type=click.IntRange(1))
+@click.option("--activities", default=10_000, show_default=True, type=click.IntRange(0))
+@click.pass_context
+def demo(
+    ctx: click.Context,
+    *,
+    destination: str,
+    database: Path,
+    dataset: str,
+    days: int,
+    contacts: int,
+    activities: int,
+) -> None:
+    """Everything, against the bundled sandbox: no credentials needed.
+
+    Replaces only a file that a demo made.
+    """
+    from crmcom_pipelines.progress import Progress
+
+    _duckdb_only(destination)
+    with Progress(sys.stderr) as progress:
+        from crmcom_pipelines.demo import Size
+        from crmcom_pipelines.demo import demo as run
+
+        outcomes = run(database, dataset, Size(contacts, activities, days), progress)
+    for outcome in outcomes:
+        if outcome.exit_code:
+            _summarise(outcome)
+            ctx.exit(outcome.exit_code)
+    from crmcom_pipelines.report import write
+
+    for name, limit in (("overdue", 10), ("balances", None)):
+        write(name, database=database, dataset=dataset, limit=limit)
+        click.echo()
+    rows = sum(r.rows for o in outcomes for r in o.resources.values())
+    seconds = sum(o.seconds for o in outcomes)
+    option = "" if database == Path("warehouse.duckdb") else f" --database {database}"
+    click.echo(
+        f"{len(outcomes)} syncs, {rows:,} rows in {seconds:.0f} s. "
+        f"The warehouse is {database.resolve()}\n"
+        "Try next:\n"
+        f"  crmcom report overdue{option} --format xlsx --output overdue.xlsx\n"
+        f"  duckdb -readonly {database} "
+        f'"from {dataset}_reports.overdue_worklist limit 5"\n'
+        "  SOURCES__CRMCOM__API_KEY=… crmcom sync --base-url https://app.crm.com/backoffice/v2 "
+        "--database mine.duckdb"
+    )
+
+
+def _sandbox() -> click.Command:
+    from crmcom_sandbox.cli import sandbox
+
+    return cast("click.Command", sandbox)
+
+
+class _Later(click.Command):
+    """A command of another package, imported when it is used."""
+
+    def make_context(self, info_name: str | None, args: list[str], **extra: Any) -> click.Context:
+        return _sandbox().make_context(info_name, args, **extra)
+
+
+main.add_command(_Later("sandbox", short_help="Serve the bundled API on this machine."))

@@ -1,0 +1,86 @@
+"""What a person sees while a run works: a live line on a terminal, plain lines elsewhere."""
+
+# ruff: noqa: PLC0415 - rich is imported where it is used: `crmcom --help` is fast
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from crmcom import Run
+
+PLAIN_EVERY_S = 5.0
+_DOING = {
+    "load": "reading the API",
+    "transform": "building the marts",
+    "publish": "publishing the file",
+}
+
+
+class Progress:
+    """Shows steps and a run's counts on `stream`, which is never stdout where a result goes.
+
+    `quiet` shows nothing. `clock` is in seconds and never runs backwards.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream, self._quiet, self._clock = stream, quiet, clock
+        self._status: Any = None
+        self._begun = self._said = clock()
+        self._doing = ""
+        self._prefix = ""
+
+    def __enter__(self) -> Self:
+        if not self._quiet and self._stream.isatty():
+            from rich.console import Console
+
+            self._status = Console(file=self._stream).status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def chapter(self, title: str) -> None:
+        """Begin a part that several steps belong to."""
+        self._prefix = f"{title}: " if title else ""
+
+    def step(self, name: str) -> None:
+        """Begin a step of a run."""
+        self._doing = _DOING.get(name, name)
+        self._begun = self._clock()
+        self._show(self._doing, now=True)
+
+    def counts(self, run: Run) -> None:
+        """Show how far the run's resources are."""
+        rows = [f"{name} {r.rows:,}" for name, r in run.results.items() if r.rows]
+        asked = run.client.stats.requests if run.client is not None else 0
+        elapsed_s = max(self._clock() - self._begun, 0.001)
+        pace = f"{asked:,} requests, {asked / elapsed_s:,.0f}/s" if asked else ""
+        self._show(", ".join([self._doing, *rows, *filter(None, [pace])]))
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if self._quiet:
+            return
+        if self._status is not None:
+            self._status.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def _show(self, text: str, *, now: bool = False) -> None:
+        if self._status is not None:
+            self._status.update(f"{self._prefix}{text}")
+        elif now or self._clock() - self._said >= PLAIN_EVERY_S:
+            self._said = self._clock()
+            self.say(f"{self._prefix}{text}")
