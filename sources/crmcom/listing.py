@@ -16,9 +16,9 @@ from crmcom.proof import (
     Proof,
     Window,
     ascending,
-    cut_off,
     is_snapshot,
     orders,
+    shards,
     snapshot,
     untold,
 )
@@ -44,6 +44,7 @@ _COUNT = (("include_total", "true"),)
 
 Params = tuple[tuple[str, str], ...]
 Order = tuple[str, str, int]
+Found = Listing | list[int]
 
 
 class Asker(Protocol):
@@ -101,13 +102,13 @@ async def listings(
     waiting, rows = [window], 0
     while waiting and (limit_rows is None or rows < limit_rows):
         asked = waiting.pop()
-        found = await lister.list(asked)
-        if isinstance(found, int):
-            waiting += [asked.since(found), asked.before(found)]
+        found = await lister.read(asked)
+        if isinstance(found, list):
+            waiting += reversed(asked.parts(found))
             continue
         done_s = found.window.end_s
         if done_s is not None and done_s != asked.end_s:
-            waiting.append(asked.since(done_s))
+            waiting.append(Window(done_s, asked.end_s, asked.field))
         rows += len(found.rows)
         yield found
 
@@ -177,92 +178,97 @@ class _Lister:
         self._endpoint = endpoint
         self._params = params
         self._record_id = record_id
+        self._size = page_size
         self._in_time: Order = ("CREATED_DATE", "ASC", page_size)
         self._cap = self._reach = cap
         self._served = 0
         self._divisible = divisible
 
-    async def list(self, window: Window) -> Listing | int:
-        """A listing of the window or of its beginning, or the second at which to cut it."""
+    async def read(self, window: Window) -> Found:
+        """A listing of the window or of its beginning, or the seconds at which to cut it."""
         first = await self._page(window, self._in_time, 1, count=True)
-        if is_snapshot(self._trusting(first), self._served):
+        if self._is_snapshot(first):
             return snapshot(window, first.rows, first.total, "one reply holds it all")
-        found: Listing | int | None = None
+        found: Found = []
         if first.total is None and self._dated(window, first):
             found = await self._chain(window, first)
-        if found is None and self._divisible:
+        if not found and self._divisible:
             found = await self._oversized(window, first)
-        return await self._passes(window, first) if found is None else found
+        return found or await self._passes(window, first)
 
-    async def _chain(self, window: Window, page: Page) -> Listing | int | None:
+    async def _chain(self, window: Window, page: Page) -> Found:
         """Each reply is a snapshot of all before its last second; the next begins there.
 
         So no change in between can hide a row, and no total is needed. Covers the window or
-        its beginning, or says where to cut it; None where the dates are no help.
+        its beginning, or says where to cut it; nothing where the dates are no help.
         """
         rows: list[Row] = []
         at_s = window.start_s
         why = "each reply begins where the one before it ends"
         while len(rows) < self._cap:
-            if is_snapshot(self._trusting(page), self._served):
+            if self._is_snapshot(page):
                 return snapshot(window, [*rows, *page.rows], None, why)
             if not ascending(page):
                 break
             at_s = page.rows[-1].created_on or 0
             rows += [r for r in page.rows if (r.created_on or 0) < at_s]
-            page = await self._page(window.since(at_s), self._in_time, 1)
+            page = await self._page(Window(at_s, window.end_s, window.field), self._in_time, 1)
         if at_s is not None and at_s != window.start_s:
-            return snapshot(window.before(at_s), rows, None, why)
+            return snapshot(Window(window.start_s, at_s, window.field), rows, None, why)
         dates = {r.created_on for r in page.rows}
-        return window.cut(dates.pop()) if len(dates) == 1 else None
+        return window.cut(dates.pop()) if len(dates) == 1 else []
 
-    async def _oversized(self, window: Window, first: Page) -> int | None:
-        """Where to cut a window that holds more than can be listed at once; None if it fits.
+    async def _oversized(self, window: Window, first: Page) -> list[int]:
+        """Where to cut a window that holds more than can be listed at once; nothing if it fits.
 
         The deepest page that can be had tells the date before which as much as possible lies;
         where there is no total, it also tells whether the window is that large.
         """
         total, served = first.total, max(1, len(first.rows))
         if total is not None and total < self._cap and total <= self._reach:
-            return None
+            return []
+        if total is not None and window.start_s is None and (window.end_s or 1) <= 0:
+            raise self._ignored(window, f"it counts {total} records before 1970")
         number = self._reach // served
         while number > 1 and (total is None or self._dated(window, first)):
             page = await self._deep_page(window, self._in_time, number)
             if page is not None and page.rows:
                 return window.cut(_latest(page.rows))
             if total is None:
-                return None
+                return []
             number //= 2
             self._reach = max(1, number) * served
-        return None if total is None else window.cut(_latest(first.rows))
+        return [] if total is None else window.cut(_latest(first.rows))
 
-    async def _passes(self, window: Window, first: Page) -> Listing | int:
+    async def _passes(self, window: Window, first: Page) -> Found:
         """Passes that differ, until they prove the window or cannot, or show where to cut it."""
         done = await self._walk(window, self._in_time, first)
         if done.stopped and self._divisible:
-            cut = window.cut(_latest(done.rows.values()))
-            if cut is not None:
-                return cut
+            cuts = window.cut(_latest(done.rows.values()))
+            if cuts:
+                return cuts
         proof = Proof(window, at_least=first.total or 0)
         proof.add(done)
-        for order in orders(len(first.rows)):
+        one_page = len(done) <= len(first.rows)
+        for order in orders(self._size if one_page else len(first.rows)):
             if proof.finished:
                 break
-            if proof.passes == 2 and self._dated(window, first):
-                again = await self._page(window, self._in_time, 1)
-                found = await self._chain(window, again)
-                if found is not None:
-                    return found
+            if proof.passes == 2 and not one_page and self._dated(window, first):
+                # Things move, or the total is wrong. What fits on one page cannot move.
+                cuts = shards(window, done.rows.values(), len(first.rows))
+                if cuts:
+                    return cuts
             try:
                 again = await self._page(window, order, 1, count=True)
             except BadRequest:
                 continue  # this endpoint does not take this sort
-            proof.add(await self._walk(window, order, again))
+            done = await self._walk(window, order, again)
+            proof.add(done)
         return proof.listing()
 
     async def _walk(self, window: Window, order: Order, first: Page) -> Pass:
         """One pass: the pages that the total announces at once, others as they follow."""
-        done = Pass(before=self._trusting(first).total)
+        done = Pass(counted=first.total is not None and first.total < self._cap)
         done.add(first)
         served = len(first.rows) or order[2]
         announced = -(-(first.total or 0) // served)
@@ -276,37 +282,33 @@ class _Lister:
                 pages = await self._pages(window, order, range(number, number + ahead))
             following = pages.pop(number)
             if following is None or not following.rows:
-                self._end(done, page, number, served, announced, refused=following is None)
+                ends = page.has_more is False or (
+                    page.has_more is None and done.counted and number > announced
+                )
+                full = len(page.rows) >= (order[2] if number == 2 else served)
+                done.stopped = following is None or (full and not ends)
+                done.whole = not done.stopped
+                if following is None or (done.stopped and number <= announced):
+                    self._reach = min(self._reach, (number - 1) * served)
+                if done.stopped and len(done) == first.total:
+                    done.counted = False  # a total that only says how deep one may go
                 break
             fresh, page = done.add(following), following
             if number <= announced:
                 continue
-            beyond = done.before is not None and len(done) > done.before
+            beyond = done.counted and len(done) > (first.total or 0)
             if beyond or not fresh or number >= _MAX_PAGES:
                 break  # a total that is none, or a page that repeats
         else:
             done.whole = True
-        if done.before is not None:
+        if done.counted:
             last = await self._page(window, (*order[:2], 1), 1, count=True)
-            done.after = self._trusting(last).total
-            if beyond and done.before == done.after:
-                self._cap = done.before
+            done.totals.append(last.total)
+            if beyond and done.steady:
+                self._cap = first.total or 0
                 self._reach = min(self._reach, max(served, self._cap))
                 done.stopped = True
         return done
-
-    def _end(
-        self, done: Pass, page: Page, number: int, served: int, announced: int, *, refused: bool
-    ) -> None:
-        """Nothing came as page `number`, after `page`: the list's end, or how deep one may go."""
-        cut = refused or cut_off(page, served, announced=number <= announced)
-        done.whole = not cut
-        # The only page, and shorter than asked for: hardly as deep as one may go.
-        done.stopped = refused or (cut and (number > 2 or len(page.rows) >= self._in_time[2]))
-        if refused or (cut and number <= announced):
-            self._reach = min(self._reach, (number - 1) * served)
-        if done.stopped and len(done) == done.before:
-            done.before = None  # a total that only says how deep one may go
 
     def _dated(self, window: Window, page: Page) -> bool:
         """Whether the window may be cut at its rows' dates."""
@@ -316,8 +318,9 @@ class _Lister:
             and any(r.created_on is not None for r in page.rows)
         )
 
-    def _trusting(self, page: Page) -> Page:
-        return untold(page) if page.total is not None and page.total >= self._cap else page
+    def _is_snapshot(self, page: Page) -> bool:
+        capped = page.total is not None and page.total >= self._cap
+        return is_snapshot(untold(page) if capped else page, self._size, self._served)
 
     async def _pages(
         self, window: Window, order: Order, numbers: Sequence[int]
@@ -327,7 +330,8 @@ class _Lister:
 
         async def work() -> None:
             for number in waiting:
-                found[number] = await self._deep_page(window, order, number)
+                refused = None in found.values()
+                found[number] = None if refused else await self._deep_page(window, order, number)
 
         workers = [asyncio.create_task(work()) for _ in range(min(_AT_ONCE, len(numbers)))]
         try:
@@ -354,13 +358,16 @@ class _Lister:
         page = await _ask(self._asker, request)
         stray = next((r for r in page.rows if not window.holds(r)), None)
         if stray is not None:
-            raise FilterIgnored(
-                f"the endpoint ignores the filter {window.field}: asked for "
-                f"[{window.start_s}, {window.end_s}), it sent {stray.id} of {stray.created_on}",
-                Evidence(self._endpoint.name, request.path, 200),
-            )
+            raise self._ignored(window, f"it sent {stray.id} of {stray.created_on}")
         self._served = max(self._served, len(page.rows))
         return page if (page.total or 0) >= len(page.rows) else untold(page)
+
+    def _ignored(self, window: Window, instead: str) -> FilterIgnored:
+        return FilterIgnored(
+            f"the endpoint ignores the filter {window.field}: asked for "
+            f"[{window.start_s}, {window.end_s}), {instead}",
+            Evidence(self._endpoint.name, self._endpoint.path, 200),
+        )
 
 
 def _paging(sort: str, order: str, size: int, number: int) -> Params:

@@ -14,6 +14,10 @@ What counts as proof, strongest first:
 
 Whenever the total changes, records came or went, and ids of earlier passes may be gone: the
 union starts anew. What was seen only before it is in the result of an unproven listing alone.
+
+What no total can show is a deletion paired with an insertion into the same window between the
+same two replies. In a window of the past nothing is inserted; a filter such as `states=PENDING`
+has no past, so what is missing from such a list is a question to ask, never an answer.
 """
 
 from __future__ import annotations
@@ -56,8 +60,8 @@ class Window:
             self.end_s is None or at < self.end_s
         )
 
-    def cut(self, latest_s: int | None = None) -> int | None:
-        """A second strictly inside, at which to cut; None where there is none.
+    def cut(self, latest_s: int | None = None) -> list[int]:
+        """The second at which to cut the window in two; none where it is but one second.
 
         `latest_s`: the date of the last row that could be reached. As much as one listing can
         hold lies before it. Without it: 0 for an open start, else the middle.
@@ -70,13 +74,12 @@ class Window:
         else:
             at = (low + (max(low, _END_OF_TIME_S) if high is None else high)) // 2
         inside = (low is None or low < at) and (high is None or at < high)
-        return at if inside else None
+        return [at] if inside else []
 
-    def before(self, at_s: int) -> Window:
-        return replace(self, end_s=at_s)
-
-    def since(self, at_s: int) -> Window:
-        return replace(self, start_s=at_s)
+    def parts(self, cuts: list[int]) -> list[Window]:
+        """The windows between ascending cuts, oldest first."""
+        starts, ends = [self.start_s, *cuts], [*cuts, self.end_s]
+        return [Window(a, b, self.field) for a, b in zip(starts, ends, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,27 +104,38 @@ class Listing:
 class Pass:
     """One walk through a window, page by page.
 
-    `before`, `after`: totals that can be trusted. `whole`: the walk came to the list's own end.
-    `stopped`: the server gave no more though there is more, which a smaller window may avoid.
+    `counted`: its totals can be trusted. `totals`: each that was heard, from page 1 to the one
+    asked after the last page. `whole`: the walk came to the list's own end. `stopped`: the
+    server gave no more though there may be more, which a smaller window avoids.
     """
 
-    before: int | None = None
-    after: int | None = None
+    counted: bool = False
+    totals: list[int | None] = field(default_factory=list)
     whole: bool = False
     stopped: bool = False
     rows: dict[str, Row] = field(default_factory=dict)
     odd: dict[bytes, Row] = field(default_factory=dict)
     odd_counts: Counter[bytes] = field(default_factory=Counter)
 
+    @property
+    def total(self) -> int | None:
+        return self.totals[-1] if self.counted else None
+
+    @property
+    def steady(self) -> bool:
+        """No total says that a record came or went meanwhile."""
+        return not self.counted or len(set(self.totals)) == 1
+
     def add(self, page: Page) -> bool:
         """Take a page in; whether it brought anything new."""
         known = len(self)
         self.rows.update((r.id, r) for r in page.rows if r.id is not None)
-        here = Counter(r.raw for r in page.rows if r.id is None)
         self.odd.update((r.raw, r) for r in page.rows if r.id is None)
         # A row without an id counts in its place. Equal ones on two pages may be one row that
         # moved; equal ones on one page are two.
-        self.odd_counts |= here
+        self.odd_counts |= Counter(r.raw for r in page.rows if r.id is None)
+        if page.total is not None:
+            self.totals.append(page.total)
         return len(self) > known
 
     def __len__(self) -> int:
@@ -156,14 +170,14 @@ class Proof:
     def add(self, new: Pass) -> None:
         self.passes += 1
         self._everything.unite(new)
-        if new.before is not None and new.before == new.after == len(new):
-            self._united, self._total = new, new.after
+        if new.steady and new.total == len(new):
+            self._united, self._total = new, new.total
             self._settle("the total matched before and after")
             return
-        if self.passes == 1 or new.before != self._total or new.after != self._total:
-            self._united, self._total, self._quiet = Pass(), new.after, 0
-        if new.before != new.after:
-            self.reason = f"the total went from {new.before} to {new.after} meanwhile"
+        if not new.steady or new.total != self._total:
+            self._united, self._total, self._quiet = Pass(), new.total, 0
+        if not new.steady:
+            self.reason = f"the total changed meanwhile: {new.totals[0]}, {new.total}"
             return
         added = self._united.unite(new)
         # A pass that was cut off tells nothing by adding nothing.
@@ -214,16 +228,17 @@ def snapshot(window: Window, rows: Iterable[Row], total: int | None, reason: str
     )
 
 
-def is_snapshot(page: Page, served: int) -> bool:
-    """Whether page 1 is the whole list. `served`: the most rows that a page ever held here."""
-    if page.has_more:
-        return False
+def is_snapshot(page: Page, size: int, served: int) -> bool:
+    """Whether page 1 is the whole list. `size`: as asked for; `served`: the longest page so far.
+
+    A page may be shorter than asked for because the server serves no longer ones, and a full
+    page that only a total calls the last may be where the totals stop.
+    """
+    if page.has_more is not None:
+        return not page.has_more and page.total in {None, len(page.rows)}
     if page.total is not None:
-        return page.total == len(page.rows)
-    if page.has_more is not None or not page.rows:
-        return True
-    # A page may be shorter than asked for because the server serves no longer ones.
-    return len(page.rows) < served
+        return page.total == len(page.rows) < size
+    return not page.rows or len(page.rows) < served
 
 
 def ascending(page: Page) -> bool:
@@ -233,17 +248,17 @@ def ascending(page: Page) -> bool:
     return len(known) == len(dates) > 1 and known[0] < known[-1] and known == sorted(known)
 
 
-def cut_off(page: Page, served: int, *, announced: bool) -> bool:
-    """Whether something should follow `page`, after which nothing came.
-
-    A page shorter than those `served` before it is the last one, whatever else the server says.
-    """
-    return len(page.rows) >= served and (announced if page.has_more is None else page.has_more)
-
-
 def untold(page: Page) -> Page:
     """The page without its total."""
     return replace(page, total=None)
+
+
+def shards(window: Window, rows: Iterable[Row], size: int) -> list[int]:
+    """Where to cut a window so that each part fits on one page, judging by the rows' dates."""
+    dates = sorted(r.created_on for r in rows if r.created_on is not None)
+    step = max(1, size * 9 // 10)
+    points = {dates[n] for n in range(step, len(dates), step)}
+    return sorted(p for p in points if window.start_s is None or p > window.start_s)
 
 
 def orders(size: int) -> Iterator[tuple[str, str, int]]:
@@ -260,5 +275,6 @@ def orders(size: int) -> Iterator[tuple[str, str, int]]:
         ("CREATED_DATE", "ASC"),
         ("NAME", "ASC"),
     )
+    step = max(1, size // 30)
     for number, (sort, order) in enumerate(plan, start=1):
-        yield sort, order, max(1, size - 3 * number)
+        yield sort, order, max(1, size - number * step)

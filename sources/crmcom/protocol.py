@@ -167,8 +167,8 @@ class _Paging(msgspec.Struct):
 
 
 class _Page(msgspec.Struct):
-    content: list[msgspec.Raw] | None = None
-    paging: _Paging | None = None
+    content: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
+    paging: _Paging | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _KeyDates(msgspec.Struct):
@@ -223,6 +223,12 @@ def read_page(reply: Reply) -> Page:
             f"the reply is not a list: {error}",
             Evidence(reply.request.endpoint.name, reply.request.path, 200),
         ) from None
+    if page.content is msgspec.UNSET and page.paging is msgspec.UNSET:
+        # An object without either is some other answer, and must not pass for an empty list.
+        raise BrokenReply(
+            "the reply is not a list: neither `content` nor `paging`",
+            Evidence(reply.request.endpoint.name, reply.request.path, 200),
+        )
     paging = page.paging or _Paging()
     rows = tuple(_read_row(bytes(raw)) for raw in page.content or ())
     return Page(rows, paging.total, paging.has_more, reply.answered_at)
