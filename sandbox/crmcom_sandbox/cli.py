@@ -7,13 +7,39 @@ import threading
 from datetime import UTC, datetime
 
 import click
+import msgspec
+import uvicorn
 
 from .app import create_app
-from .behaviour import BEHAVIOURS
+from .behaviour import BEHAVIOURS, Behaviour
 from .faults import Faults
 from .server import Address, listen, uvicorn_server
 from .sessions import API_KEY, Credentials
 from .world import World
+
+
+def _date(_ctx: click.Context, _option: click.Parameter, value: str | None) -> datetime:
+    try:
+        moment = datetime.now(UTC) if value is None else datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    if moment.tzinfo is None:
+        raise click.BadParameter("a zone is needed, as in 2026-01-12T09:00:00Z")
+    return moment.replace(microsecond=0)
+
+
+def _switches(ctx: click.Context, _option: click.Parameter, value: str) -> Behaviour:
+    try:
+        return BEHAVIOURS[ctx.params["behaviour"]].but(**msgspec.json.decode(value))
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _faults(_ctx: click.Context, _option: click.Parameter, value: str) -> Faults:
+    try:
+        return msgspec.json.decode(value, type=Faults)
+    except msgspec.MsgspecError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command("sandbox", epilog="Example: crmcom sandbox --port 8080 --behaviour live")
@@ -26,16 +52,13 @@ from .world import World
     type=click.Choice(list(BEHAVIOURS)),
     default="reference",
     show_default=True,
+    is_eager=True,
     help="As the API reference says, or as the live API is known to answer.",
 )
-@click.option("--switches", default="{}", metavar="JSON", help="Switches changed from there.")
-@click.option("--faults", default="{}", metavar="JSON", help='As {"rate": 0.05, "seed": 1}.')
+@click.option("--switches", callback=_switches, default="{}", help="Changes from there, as JSON.")
+@click.option("--faults", callback=_faults, default="{}", help='Like {"rate": 0.05, "seed": 1}.')
 @click.option("--api-key", default=API_KEY, show_default=True, help="The key that opens it.")
-@click.option(
-    "--now",
-    metavar="DATE",
-    help="The world's date and time, ISO 8601 with zone. Default: the present.",
-)
+@click.option("--now", callback=_date, help="The world's date, ISO 8601 with zone.  [default: now]")
 @click.option("--frozen", is_flag=True, help="Let the world's clock stand still.")
 @click.option("--exit-with-stdin", is_flag=True, help="Stop when standard input closes.")
 def sandbox(
@@ -44,11 +67,11 @@ def sandbox(
     seed: int,
     contacts: int,
     activities: int,
-    behaviour: str,
-    switches: str,
-    faults: str,
+    behaviour: str,  # noqa: ARG001 - it became part of `switches`
+    switches: Behaviour,
+    faults: Faults,
     api_key: str,
-    now: str | None,
+    now: datetime,
     frozen: bool,
     exit_with_stdin: bool,
 ) -> None:
@@ -56,28 +79,27 @@ def sandbox(
 
     Prints one line of JSON when ready: base_url, control_url, api_key, pid. Stops at Ctrl-C.
     """
-    moment = datetime.now(UTC) if now is None else datetime.fromisoformat(now)
-    world = World.generate(
-        seed=seed, contacts=contacts, activities=activities, now=moment.replace(microsecond=0)
-    )
+    listener = listen(port)
+    world = World.generate(seed=seed, contacts=contacts, activities=activities, now=now)
     if not frozen:
         world.clock.run()
     app = create_app(
         world,
-        behaviour=BEHAVIOURS[behaviour].but(**json.loads(switches)),
-        faults=Faults(**json.loads(faults)),
+        behaviour=switches,
+        faults=faults,
         credentials=Credentials(api_key=api_key),
     )
-    listener = listen(port)
     server = uvicorn_server(app)
     if exit_with_stdin:
-
-        def wait() -> None:
-            sys.stdin.buffer.read()
-            server.force_exit = server.should_exit = True
-
-        threading.Thread(target=wait, daemon=True).start()
+        threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True).start()
     address = Address.at(listener.getsockname()[1], api_key)
     click.echo(json.dumps({**vars(address), "pid": os.getpid()}))
-    sys.stdout.flush()
     server.run(sockets=[listener])
+
+
+def _stop_with_stdin(server: uvicorn.Server) -> None:
+    """So that nobody's sandbox outlives its user, however that one ends."""
+    # Unbuffered: a buffered reader's lock, held by this thread, would break the interpreter's exit.
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    server.force_exit = server.should_exit = True

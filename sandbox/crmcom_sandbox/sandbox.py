@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from .behaviour import BEHAVIOURS, Behaviour, Place
+from .behaviour import BEHAVIOURS, Behaviour, Place, RateLimit
 from .faults import FaultPlan, Faults
 from .records import Json
 from .sessions import Credentials, Sessions
@@ -65,7 +65,10 @@ class Sandbox:
         self.set_faults(faults or Faults())
         self.reset_counters()
         self._hooks: list[Hook] = []
+        self.monotonic = time.monotonic
+        """What the rate limit goes by: real time, for the world's may stand still."""
         self._recent: deque[float] = deque()
+        self._limit: RateLimit | None = None
 
     def switch(self, **switches: object) -> None:
         """Changes some switches of the behaviour and leaves the others."""
@@ -103,9 +106,12 @@ class Sandbox:
     def seconds_over_limit(self) -> float | None:
         """None within the rate limit, which this request then uses; else how long to wait."""
         limit = self.behaviour.rate_limit
+        if limit != self._limit:
+            self._limit = limit
+            self._recent.clear()
         if limit is None:
             return None
-        now = time.monotonic()
+        now = self.monotonic()
         while self._recent and self._recent[0] <= now - limit.per_s:
             self._recent.popleft()
         if len(self._recent) < limit.requests:

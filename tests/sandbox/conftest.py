@@ -9,7 +9,11 @@ import pytest
 from crmcom_sandbox import API_KEY, Sandbox, World, create_app
 from crmcom_sandbox.catalogue import Linked
 
-USER = {"id": "47ac694d-6281-b873-bf46-3fd8da334a3a", "name": "John Doe", "username": "j_doe@crm.com"}
+USER = {
+    "id": "47ac694d-6281-b873-bf46-3fd8da334a3a",
+    "name": "John Doe",
+    "username": "j_doe@crm.com",
+}
 TEAM = {"id": "bf1370a1-73ad-0bbf-6fef-f2ce1938d4fe", "name": "Support"}
 TYPE = {"id": "HGJDHGSJDHG", "name": "site visit", "color": "876FD5"}
 TAG = {"id": "609a369e-3f10-492a-8332-679ecbe56b65", "name": "Maintenance", "colour": "FR547F"}

@@ -2,6 +2,8 @@
 
 import pytest
 
+from crmcom_sandbox import PASSWORD, PUBLIC_KEY, USERNAME, World
+
 
 @pytest.fixture
 def api(api_of, examples):
@@ -66,8 +68,6 @@ def test_the_clock_is_moved_and_days_pass(api, examples):
 
 
 def test_business_days_pass(api_of):
-    from crmcom_sandbox import World
-
     world = World.generate(contacts=20, activities=50)
     api = api_of(world)
     after = control(api, "POST", "/business_days", {"days": 5})
@@ -120,8 +120,6 @@ def test_requests_are_counted_and_logged(api):
 
 def test_a_hook_deletes_a_record_between_two_pages(api_of):
     """The row that moves forward is on neither page: what a reader has to prove against."""
-    from crmcom_sandbox import World
-
     world = World.generate(contacts=30, activities=0)
     api = api_of(world)
     quiet = api.pages("/contacts", size=10)
@@ -136,8 +134,6 @@ def test_a_hook_deletes_a_record_between_two_pages(api_of):
 
 
 def test_tokens_can_be_expired(api):
-    from crmcom_sandbox import PASSWORD, PUBLIC_KEY, USERNAME
-
     login = {"username": USERNAME, "password": PASSWORD}
     reply = api("POST", "/users/authenticate", json=login, headers={"api_key": PUBLIC_KEY})
     headers = {"authorization": reply.json()["access_token"]}

@@ -133,9 +133,12 @@ def test_contacts_match_the_naive_filter(api, query):
 
 @pytest.mark.parametrize("field", ["code", "email", "last_name", "phone"])
 def test_a_contact_is_found_by_what_identifies_it(api, field):
-    contact = next(c for c in TRUTH["contacts"] if c["type"] == "PERSON" and all(
-        c.get(name) for name in ("code", "email", "last_name", "phone")
-    ))
+    contact = next(
+        c
+        for c in TRUTH["contacts"]
+        if c["type"] == "PERSON"
+        and all(c.get(name) for name in ("code", "email", "last_name", "phone"))
+    )
     value = contact["phone"]["number"] if field == "phone" else contact[field]
     assert contact["id"] in api.ids("/contacts", search_value=value.upper(), size=100)
 

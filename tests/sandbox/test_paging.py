@@ -24,13 +24,17 @@ def expected(world, path, sort="CREATED_DATE", *, descending=True):
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize("order", ["ASC", "DESC"])
 @pytest.mark.parametrize("sort", ["CREATED_DATE", "UPDATED_DATE", "NAME", "SCHEDULED_DATE"])
-def test_pages_make_up_the_sorted_list(api_of, small, behaviour, path, sort, order):
+def test_pages_make_up_the_sorted_list(api_of, small, *, behaviour, path, sort, order):
     api = api_of(small, behaviour=behaviour)
     wanted = expected(small, path, sort, descending=order == "DESC")
     assert api.pages(path, sort=sort, order=order, size=47) == wanted
 
 
-@given(size=st.integers(1, 700), page=st.integers(1, 30), behaviour=st.sampled_from(["reference", "live"]))
+@given(
+    size=st.integers(1, 700),
+    page=st.integers(1, 30),
+    behaviour=st.sampled_from(["reference", "live"]),
+)
 @settings(deadline=None, max_examples=60)
 def test_any_page_is_a_slice_of_the_list(api_of, small, size, page, behaviour):
     api = api_of(small, behaviour=behaviour)

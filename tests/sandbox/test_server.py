@@ -70,9 +70,9 @@ def test_the_concurrent_peak_and_the_connections_are_counted(small):
 
 
 def test_a_server_stops_while_a_request_hangs(small):
-    with serve(small, faults=crmcom_sandbox.Faults(rate=1, kinds=("hang",))) as server:
-        with pytest.raises(httpx.ReadTimeout):
-            httpx.get(f"{server.base_url}/contacts", timeout=0.1)
+    hanging = crmcom_sandbox.Faults(rate=1, kinds=("hang",))
+    with serve(small, faults=hanging) as server, pytest.raises(httpx.ReadTimeout):
+        httpx.get(f"{server.base_url}/contacts", timeout=0.1)
 
 
 def test_two_servers_may_serve_one_world(small):

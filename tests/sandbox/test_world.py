@@ -53,8 +53,7 @@ def test_a_generated_world_holds_what_trips_readers(small):
     assert max(dates) < truth["now"]
     assert max(dates) - min(dates) > 3 * 365 * 86_400
     assert any(
-        (a["key_dates"]["scheduled_on"] or {}).get("to_date") == 11_653_396_172
-        for a in activities
+        (a["key_dates"]["scheduled_on"] or {}).get("to_date") == 11_653_396_172 for a in activities
     )
     assert all(a["state"] == a["states"][-1]["state"] for a in activities)
     assert all(step["date"] <= truth["now"] for a in activities for step in a["states"])

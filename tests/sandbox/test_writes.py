@@ -180,9 +180,7 @@ def test_create_activity(api, examples, contact_id, path):
         ({"custom_fields": {"key": "a", "value": "b"}}, 400),
     ],
 )
-def test_a_wrong_activity_is_refused_and_changes_nothing(
-    api, examples, contact_id, change, status
-):
+def test_a_wrong_activity_is_refused_and_changes_nothing(api, examples, contact_id, change, status):
     reply = api("POST", "/activities", json=ACTIVITY | change)
     assert reply.status_code == status
     assert set(reply.json()) == {"status", "message", "error", "parameters"}
