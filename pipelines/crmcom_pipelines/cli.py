@@ -14,7 +14,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -130,7 +130,7 @@ def main(*, debug: bool) -> None:
 @main.command(epilog="Example: crmcom sync --database warehouse.duckdb")
 @run_options
 @click.pass_context
-def sync(ctx: click.Context, **options: Any) -> None:
+def sync(ctx: click.Context, /, **options: Any) -> None:
     """One incremental run: load, then build the marts, then publish the file.
 
     Safe to repeat, to kill at any moment, and to schedule.
@@ -143,7 +143,7 @@ def sync(ctx: click.Context, **options: Any) -> None:
 @click.option("--to", "end", metavar="DATE", help="Day after the last one, UTC. Default: now.")
 @run_options
 @click.pass_context
-def backfill(ctx: click.Context, *, begin: str, end: str | None, **options: Any) -> None:
+def backfill(ctx: click.Context, /, *, begin: str, end: str | None, **options: Any) -> None:
     """Load a past range of created dates, slice by slice.
 
     Interrupted, the same command goes on after the last slice that was committed.
@@ -387,17 +387,19 @@ def demo(
     )
 
 
-def _sandbox() -> click.Command:
-    from crmcom_sandbox.cli import sandbox
+class _Sandbox(click.Command):
+    """The command of the sandbox's own package, imported when it is used."""
 
-    return cast("click.Command", sandbox)
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        from crmcom_sandbox.cli import sandbox
+
+        return sandbox.make_context(info_name, args, parent, **extra)
 
 
-class _Later(click.Command):
-    """A command of another package, imported when it is used."""
-
-    def make_context(self, info_name: str | None, args: list[str], **extra: Any) -> click.Context:
-        return _sandbox().make_context(info_name, args, **extra)
-
-
-main.add_command(_Later("sandbox", short_help="Serve the bundled API on this machine."))
+main.add_command(_Sandbox("sandbox", short_help="Serve the bundled API on this machine."))

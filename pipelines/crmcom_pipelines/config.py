@@ -14,7 +14,7 @@ def dbt_vars() -> dict[str, object]:
     """
     import dlt
 
-    found = dlt.config.get("transforms.crmcom.vars")
+    found: object = dlt.config.get("transforms.crmcom.vars")
     if found is None:
         return {}
     if not isinstance(found, dict):
