@@ -3,8 +3,8 @@
     crashes.py steps SCENARIO FOLDER     killed at every step of a run
     crashes.py random TIMES FOLDER       killed at random moments
 
-A step is whatever the interpreter reports about files: opening, renaming, removing, changing a
-mode. DuckDB's own steps are not among them; the random moments are for those.
+A step is whatever the interpreter does that changes a file or a folder. DuckDB's own steps are not
+among them, nor the middle of a copy; the random moments are for those.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from crmcom_pipelines.publish import Workspace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-STEPS = ("open", "os.", "shutil.", "fcntl.")
+STEPS = {
+    *("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "os.chmod", "os.chown"),
+    *("fcntl.ioctl", "fcntl.flock"),
+}
 
 
 def apart(act: Callable[[], None]) -> int:
@@ -79,11 +82,13 @@ def prepare(workspace: Workspace, scenario: str) -> None:
 def killed_at(step: int, act: Callable[[], None]) -> None:
     met = 0
 
-    def hook(event: str, _: tuple[object, ...]) -> None:
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal met
-        met += event.startswith(STEPS)
-        if met == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+        writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if writes or event in STEPS:
+            met += 1
+            if met == step:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
     act()
