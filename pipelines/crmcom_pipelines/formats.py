@@ -50,9 +50,9 @@ def write_csv(report: Report, out: BinaryIO) -> None:
     Null is empty, the empty string `""`, a decimal its plain digits, a date ISO 8601.
 
     Text that a spreadsheet may run as a formula gets a leading apostrophe. That includes phone
-    numbers (`'+357 22 123456`): spreadsheets would turn those into numbers and drop the plus.
-    Text that has apostrophes before such a character gets one more, so the original is had
-    back by taking one apostrophe off whatever matches `^'+\\s*[-=+@]`. Numbers stay numbers.
+    numbers (`'+357 22 123456`): a spreadsheet would turn those into numbers and drop the plus.
+    Text that already has apostrophes there gets one more, so that taking one away always gives
+    the original. Numbers stay numbers: `-5.0000`.
     """
     batches = report.mart.batches(limit=report.limit, cells=True)
     out.write((",".join(_csv_text(name) for name in batches.schema.names) + "\n").encode())
