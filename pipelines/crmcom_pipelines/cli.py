@@ -14,7 +14,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -403,3 +403,55 @@ class _Sandbox(click.Command):
 
 
 main.add_command(_Sandbox("sandbox", short_help="Serve the bundled API on this machine."))
+
+
+@main.command(epilog="Example: crmcom status --json")
+@warehouse_options
+@click.option("--runs", default=5, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def status(*, destination: str, database: Path, dataset: str, runs: int, as_json: bool) -> None:
+    """The last runs, bookmarks, freshness, rows, and what could not be proven."""
+    from crmcom_pipelines import ledger
+
+    _duckdb_only(destination)
+    _show(ledger.status(database, dataset, runs=runs), as_json=as_json)
+
+
+@main.command(epilog="Example: crmcom explain activity 1cf0d458-b799-1d99-52e4-d7f5081b3c01")
+@click.argument("kind", type=click.Choice(["contact", "account", "activity"]))
+@click.argument("record_id", metavar="ID")
+@warehouse_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def explain(
+    *, kind: str, record_id: str, destination: str, database: Path, dataset: str, as_json: bool
+) -> None:
+    """Which run and window saw, changed, rejected or deleted a record."""
+    from crmcom_pipelines import ledger
+
+    _duckdb_only(destination)
+    _show(ledger.explain(database, dataset, cast("ledger.Kind", kind), record_id), as_json=as_json)
+
+
+def _show(found: dict[str, Any], *, as_json: bool) -> None:
+    """Nested values as JSON, or for people: a heading for each part, a line for each row."""
+    from crmcom_pipelines.ledger import plain
+
+    if as_json:
+        click.echo(json.dumps(found, default=plain))
+        return
+    for part, value in found.items():
+        if isinstance(value, list):
+            click.echo(f"{part}:" if value else f"{part}: none")
+            for item in value:
+                shown = _pairs(item) if isinstance(item, dict) else str(item)
+                click.echo(f"  {shown}")
+        elif isinstance(value, dict):
+            click.echo(f"{part}: {_pairs(value)}")
+        else:
+            click.echo(f"{part}: {'none' if value is None else plain(value)}")
+
+
+def _pairs(row: dict[str, Any]) -> str:
+    from crmcom_pipelines.ledger import plain
+
+    return ", ".join(f"{k} {plain(v)}" for k, v in row.items() if v is not None)

@@ -1,0 +1,198 @@
+"""What the runs of a warehouse came to, and what became of one record: read from the ledger."""
+
+# ruff: noqa: PLC0415 - duckdb is imported where it is used: `crmcom --help` is fast
+# ruff: noqa: S608 - the only names put into SQL are those of `_TABLES`
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from crmcom.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from duckdb import DuckDBPyConnection
+
+Kind = Literal["contact", "account", "activity"]
+Row = dict[str, Any]
+
+_TABLES: dict[Kind, str] = {
+    "contact": "contacts",
+    "account": "accounts",
+    "activity": "activities",
+}
+
+MAY_MISS = (
+    "edits of completed and cancelled activities (name, tags, custom fields)",
+    "deletions of contacts and of activities that are not open",
+    "edits of contacts that a later bulk update covers",
+)
+"""What a plain sync can miss until the next reconcile. `docs/completeness.md` explains each."""
+
+
+def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
+    """The state of a warehouse, as JSON-able values; times are UTC.
+
+    `runs`: the latest ones, newest first. `freshness`: per resource the end of the last complete
+    run and its age on the server's clock, which is that of the newest run. `open`: windows of
+    each resource's latest run that are not proven.
+    """
+    with _reading(database, dataset) as ask:
+        newest = ask("select max(finished_at) as at from _sync_runs")[0]["at"]
+        return {
+            "database": str(database.resolve()),
+            "runs": ask(
+                "select * exclude (_synced_at, _dlt_load_id) from _sync_runs where run_id in "
+                "(select distinct run_id from _sync_runs order by run_id desc limit ?) "
+                "order by run_id desc, resource",
+                runs,
+            ),
+            "bookmarks": ask(
+                "select resource, max(window_end) as bookmark from _sync_windows "
+                "where listed in ('created_on', 'reconcile') and verdict = 'proven' "
+                "group by resource order by resource"
+            ),
+            "freshness": ask(
+                "select resource, max(finished_at) as complete_at, "
+                "date_diff('second', max(finished_at), ?::timestamp) as behind_newest_s "
+                "from _sync_runs where scope = 'complete' and verdict <> 'failed' "
+                "group by resource order by resource",
+                newest,
+            ),
+            "reconciled": ask(
+                "select resource, max(_synced_at) as reconciled_at from _sync_windows "
+                "where listed in ('reconcile', 'full scan') group by resource order by resource"
+            ),
+            "rows": [_count(ask, kind, table) for kind, table in _TABLES.items()],
+            "open": ask(
+                "select w.run_id, w.resource, w.listed, w.window_start, w.window_end, "
+                "w.api_total, w.distinct_ids, w.reason from _sync_windows w "
+                "join (select resource, max(run_id) as run_id from _sync_runs group by resource) l "
+                "using (resource, run_id) where w.verdict <> 'proven' "
+                "order by w.resource, w.position"
+            ),
+            "rejects": ask(
+                "select run_id, resource, record_id, reason from _rejects "
+                "order by run_id desc, resource, position limit 20"
+            ),
+            "may_miss": list(MAY_MISS),
+        }
+
+
+def _count(ask: Any, kind: Kind, table: str) -> Row:
+    found: Row = ask(
+        f"select count(*) as rows, count(_deleted_at) as deleted, max(_synced_at) as synced_at "
+        f"from {table}"
+    )[0]
+    return {"kind": kind} | found
+
+
+def explain(database: Path, dataset: str, kind: Kind, record_id: str) -> dict[str, Any]:
+    """What the ledger knows of one record: the row, who loaded it last, its history, rejects.
+
+    `seen_in`: the windows of the slice that loaded the row; all rows of a slice bear its time.
+    Empty `row` and `rejects`: no run has seen such a record.
+    """
+    table = _TABLES[kind]
+    with _reading(database, dataset) as ask:
+        rows = ask(f"select * from {table} where id = ?", record_id)
+        row = rows[0] if rows else None
+        at = row["_synced_at"] if row else None
+        return {
+            "kind": kind,
+            "id": record_id,
+            "row": row,
+            "loaded_by": ask(
+                "select run_id, started_at, finished_at, verdict from _sync_runs "
+                "where resource = ? and ? between started_at and _synced_at "
+                "order by run_id limit 1",
+                table,
+                at,
+            ),
+            "seen_in": ask(
+                "select run_id, listed, window_start, window_end, verdict, reason "
+                "from _sync_windows where resource = ? and _synced_at = ? "
+                "order by run_id, position",
+                table,
+                at,
+            ),
+            "history": _history(ask, kind, record_id),
+            "rejects": ask(
+                "select run_id, resource, reason, payload from _rejects where record_id = ? "
+                "order by run_id, position",
+                record_id,
+            ),
+        }
+
+
+def _history(ask: Any, kind: Kind, record_id: str) -> list[Row]:
+    """An activity's versions; an account's readings that differ from the one before."""
+    if kind == "activity":
+        found: list[Row] = ask(
+            "select * exclude (activity_id, _synced_at, _dlt_load_id) from activity_versions "
+            "where activity_id = ? order by observed_at, run_id",
+            record_id,
+        )
+        return found
+    if kind == "contact":
+        return []
+    readings = ask(
+        "select * exclude (account_id, _synced_at, _dlt_load_id) from account_observations "
+        "where account_id = ? order by observed_at, run_id",
+        record_id,
+    )
+    changes: list[Row] = []
+    for reading in readings:
+        what = {k: v for k, v in reading.items() if k not in {"observed_at", "run_id"}}
+        if not changes or what != {k: changes[-1][k] for k in what}:
+            changes.append(reading)
+    return changes
+
+
+@contextmanager
+def _reading(database: Path, dataset: str) -> Iterator[Any]:
+    """A function that asks the published file a question and returns rows as dicts."""
+    import duckdb
+
+    if not database.exists():
+        raise SettingsError(
+            f"there is no {database}: run `crmcom sync`, or name the file with --database"
+        )
+    try:
+        connection = duckdb.connect(str(database), read_only=True)
+    except duckdb.Error as error:
+        raise SettingsError(f"{database} cannot be opened: {error}") from None
+    try:
+        _use(connection, dataset, database)
+
+        def ask(sql: str, *values: object) -> list[Row]:
+            cursor = connection.execute(sql, values)
+            names = [c[0] for c in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+        yield ask
+    finally:
+        connection.close()
+
+
+def _use(connection: DuckDBPyConnection, dataset: str, database: Path) -> None:
+    found = connection.execute(
+        "select 1 from information_schema.tables where table_schema = ? and table_name = ?",
+        [dataset, "_sync_runs"],
+    ).fetchone()
+    if found is None:
+        raise SettingsError(
+            f"{database} has no dataset {dataset}: name it with --dataset, or run `crmcom sync`"
+        )
+    connection.execute(f'use "{dataset}"')
+
+
+def plain(value: object) -> object:
+    """A value as JSON and people read it: times in ISO, UTC; amounts digit for digit."""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ")
+    return value if isinstance(value, bool | int | str | None) else str(value)
