@@ -13,7 +13,7 @@ import uvicorn
 from .app import create_app
 from .behaviour import BEHAVIOURS, Behaviour
 from .faults import Faults
-from .server import Address, listen, uvicorn_server
+from .server import Address, listen, uvicorn_config
 from .sessions import API_KEY, Credentials
 from .world import World
 
@@ -89,7 +89,7 @@ def sandbox(
         faults=faults,
         credentials=Credentials(api_key=api_key),
     )
-    server = uvicorn_server(app)
+    server = uvicorn.Server(uvicorn_config(app))
     if exit_with_stdin:
         threading.Thread(target=_stop_with_stdin, args=(server,), daemon=True).start()
     address = Address.at(listener.getsockname()[1], api_key)

@@ -4,6 +4,7 @@ Reference: List Activities, List Contact Accounts. `GET /contacts` is not in the
 knows `search_value` and `created_on[…]`. A filter that a list does not know is not looked at.
 """
 
+import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -96,10 +97,10 @@ def _bounds(query: Query, date: str) -> tuple[int | None, int | None]:
 
 
 def integer(name: str, value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise BadRequest(f"{name} is not a whole number", name, value) from None
+    # Not int() alone, which also takes 1_000, spaces and other scripts' digits.
+    if not re.fullmatch(r"-?[0-9]{1,18}", value):
+        raise BadRequest(f"{name} is not a whole number", name, value)
+    return int(value)
 
 
 def boolean(name: str, value: str) -> bool:

@@ -7,7 +7,7 @@ from .behaviour import Behaviour, Place
 from .collection import SORT_KEYS, Sort
 from .errors import BadRequest
 from .filters import OPERATORS, Query, boolean, choice, integer
-from .records import Json, Kind, Record, View, encode
+from .records import Json, Kind, Record, View, encode, view
 
 NOT_FILTERS = frozenset(
     ("page", "size", "sort", "order", "include_total", "include_tags", "include_custom_fields")
@@ -43,7 +43,7 @@ def read_paging(query: Query, behaviour: Behaviour) -> Paging:
         sort=choice("sort", _last(query, "sort", "CREATED_DATE"), tuple(SORT_KEYS)),
         descending=choice("order", _last(query, "order", "DESC"), ("ASC", "DESC")) == "DESC",
         include_total=_flag(query, "include_total"),
-        view=View(
+        view=view(
             single=False,
             custom_fields=_flag(query, "include_custom_fields"),
             tags=_flag(query, "include_tags"),

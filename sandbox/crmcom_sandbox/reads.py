@@ -4,7 +4,7 @@ from .collection import SORT_KEYS
 from .errors import NotFound
 from .filters import account_predicates, activity_selection, contact_selection
 from .listing import Paging, page_of, read_paging, without_ignored
-from .records import Kind, Record, View
+from .records import Kind, Record, view
 from .routes import Call, Reply, replied
 
 
@@ -83,5 +83,6 @@ def _page(call: Call, rows: list[Record], kind: Kind, paging: Paging) -> Reply:
 
 
 def _show(call: Call, kind: Kind, shown: Record) -> Reply:
-    view = View(single=True, custom_fields=True, tags=True, shape=call.sandbox.behaviour.shape)
-    return Reply(shown.render(kind, view))
+    shape = call.sandbox.behaviour.shape
+    whole = view(single=True, custom_fields=True, tags=True, shape=shape)
+    return Reply(shown.render(kind, whole))

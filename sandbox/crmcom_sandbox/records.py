@@ -5,7 +5,8 @@ that nobody has heard of is served like any other, and so is a value of the wron
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,13 +28,19 @@ ACCOUNT_DETAILS = {
 }
 
 
-class View(NamedTuple):
+class View(msgspec.Struct, frozen=True, cache_hash=True):
     """One way to show a record; the key of its rendered bytes."""
 
     single: bool
     custom_fields: bool
     tags: bool
     shape: Shape
+
+
+@lru_cache
+def view(*, single: bool, custom_fields: bool, tags: bool, shape: Shape) -> View:
+    """Equal views are one object: a dict finds that by identity, a hundred times a page."""
+    return View(single, custom_fields, tags, shape)
 
 
 @dataclass(slots=True, eq=False)

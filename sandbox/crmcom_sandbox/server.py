@@ -1,5 +1,6 @@
 """The sandbox over HTTP on 127.0.0.1: in a thread of this process, or in a process of its own."""
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -79,7 +80,7 @@ def serve(
         credentials=credentials,
     )
     listener = listen(port)
-    server = uvicorn_server(app)
+    server = SwiftServer(uvicorn_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     address = Address.at(listener.getsockname()[1], credentials.api_key)
     thread.start()
@@ -90,8 +91,7 @@ def serve(
             time.sleep(0.002)
         yield Server(address.base_url, address.control_url, address.api_key, app.state.sandbox)
     finally:
-        server.force_exit = True
-        server.should_exit = True
+        server.stop()
         thread.join()
 
 
@@ -124,10 +124,37 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def uvicorn_server(app: ASGIApp) -> uvicorn.Server:
+class SwiftServer(uvicorn.Server):
+    """Stops at once and drops what is under way: tests start and stop hundreds of servers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        await super().startup(sockets)
+
+    async def main_loop(self) -> None:
+        await self._stopped.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for sock in sockets or []:
+            sock.close()
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+        await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """From any thread, once `started`."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+
+
+def uvicorn_config(app: ASGIApp) -> uvicorn.Config:
     """Without uvicorn's own `Date` (the world's clock is shown instead), access log or lifespan."""
     sandbox: Sandbox = app.state.sandbox  # type: ignore[attr-defined]
-    config = uvicorn.Config(
+    return uvicorn.Config(
         app,
         http=partial(CountedProtocol, sandbox),  # type: ignore[arg-type]
         log_config=None,
@@ -138,7 +165,6 @@ def uvicorn_server(app: ASGIApp) -> uvicorn.Server:
         lifespan="off",
         ws="none",
     )
-    return uvicorn.Server(config)
 
 
 class CountedProtocol(HttpToolsProtocol):

@@ -103,12 +103,18 @@ class World:
 
     # Changing any record
 
-    def edit(self, kind: Kind, record_id: str, /, **fields: Any) -> None:
-        """Writes fields as they are, known to the reference or not."""
+    def edit(self, kind: Kind, record_id: str, /, *, silently: bool = False, **fields: Any) -> None:
+        """Writes fields as they are, known to the reference or not.
+
+        `silently` leaves the updated date as it was, so that `sort=UPDATED_DATE` shows nothing.
+        """
         with self.lock:
             record = self.collection(kind)[record_id]
+            updated_on = record.updated_on
             record.body.update(fields)
             self._changed(kind, record)
+            if silently:
+                record.updated_on = updated_on
 
     def drop_fields(self, kind: Kind, record_id: str, *names: str) -> None:
         """Makes fields absent, which is not the same as null."""
@@ -220,7 +226,7 @@ class World:
         self, account_id: str, balance: Decimal | str, overdue_amount: Decimal | str | None = None
     ) -> None:
         """The overdue amount stays as it is unless given."""
-        fields = {"balance": Decimal(balance)}
+        fields: dict[str, Any] = {"balance": Decimal(balance)}
         if overdue_amount is not None:
             fields["overdue_amount"] = Decimal(overdue_amount)
         self.edit("accounts", account_id, **fields)

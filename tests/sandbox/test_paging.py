@@ -144,6 +144,8 @@ def test_records_of_one_second_change_places_when_told(api_of):
         ("page", "-1"),
         ("page", "one"),
         ("page", ""),
+        ("page", "1_0"),
+        ("page", "9" * 30),
         ("size", "0"),
         ("size", "many"),
         ("sort", "COLOUR"),

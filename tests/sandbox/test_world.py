@@ -130,6 +130,16 @@ def test_an_edit_is_seen_at_once_and_moves_the_record_to_the_front(api_of, examp
     assert {"unheard_of", "last_name"}.isdisjoint(api.get(f"/contacts/{first}"))
 
 
+def test_a_silent_edit_shows_in_the_record_alone(api_of, examples):
+    api = api_of(examples)
+    first = next(iter(examples.contacts)).id
+    second = examples.create_contact(type="COMPANY", company_name="Acme", code="C9")
+    examples.clock.move(timedelta(seconds=5))
+    examples.edit("contacts", first, silently=True, first_name="Jane")
+    assert api.ids("/contacts", sort="UPDATED_DATE") == [second, first]
+    assert api.get(f"/contacts/{first}")["first_name"] == "Jane"
+
+
 def test_a_renamed_contact_is_renamed_in_its_activities(api_of, examples):
     contact_id = next(iter(examples.contacts)).id
     activity_id = examples.create_activity(contact_id)
