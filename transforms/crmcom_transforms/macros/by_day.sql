@@ -1,0 +1,185 @@
+{#
+    The day that a `by_day` model is being built for, its neighbours, and the tenants it is
+    built for. The materialization puts the real ones in place of these; unit tests override
+    the macros.
+#}
+{% macro built_day() -%}
+    cast('0001-01-02' as date)
+{%- endmacro %}
+
+{% macro day_before_built() -%}
+    cast('0001-01-01' as date)
+{%- endmacro %}
+
+{% macro day_after_built() -%}
+    cast('0001-01-03' as date)
+{%- endmacro %}
+
+{% macro built_tenants() -%}
+    ('every tenant')
+{%- endmacro %}
+
+
+{# The model's SQL with the real day and tenants in it. #}
+{% macro sql_of_day(sql, day, tenants) %}
+    {%- set one_day = modules.datetime.timedelta(days=1) -%}
+    {{ return(
+        sql
+        | replace(crmcom_transforms.built_day(), "cast('" ~ day ~ "' as date)")
+        | replace(crmcom_transforms.day_before_built(), "cast('" ~ (day - one_day) ~ "' as date)")
+        | replace(crmcom_transforms.day_after_built(), "cast('" ~ (day + one_day) ~ "' as date)")
+        | replace(crmcom_transforms.built_tenants(), "('" ~ tenants | join("', '") ~ "')")
+    ) }}
+{% endmacro %}
+
+
+{# What to build, oldest day first: a list of (day, the tenants it is built for). #}
+{% macro planned_days(plan, starts_over) %}
+    {%- set rows = run_query(
+        'select source_relation, first_account_date, build_from, as_of_date from ' ~ plan
+        ~ ' order by source_relation'
+    ).rows -%}
+    {%- set tenants = [] -%}
+    {%- set starts = [] -%}
+    {%- set ends = [] -%}
+    {%- for row in rows -%}
+        {%- set start = row['first_account_date'] if starts_over else row['build_from'] -%}
+        {%- if start <= row['as_of_date'] -%}
+            {%- do tenants.append((row['source_relation'], start, row['as_of_date'])) -%}
+            {%- do starts.append(start) -%}
+            {%- do ends.append(row['as_of_date']) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set days = [] -%}
+    {%- if tenants -%}
+        {%- set first = starts | min -%}
+        {%- for offset in range(((ends | max) - first).days + 1) -%}
+            {%- set day = first + modules.datetime.timedelta(days=offset) -%}
+            {%- set of_day = [] -%}
+            {%- for name, start, end in tenants if start <= day and day <= end -%}
+                {%- do of_day.append(name) -%}
+            {%- endfor -%}
+            {%- if of_day -%}
+                {%- do days.append((day, of_day)) -%}
+            {%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(days) }}
+{% endmacro %}
+
+
+{# The variables that a `by_day` model depends on: when they change, every day is built again. #}
+{% macro by_day_settings() -%}
+    {{ tojson({
+        'timezone': var('crmcom_report_timezone', 'UTC'),
+        'sign': var('crmcom_balance_sign', 'positive'),
+        'buckets': var('crmcom_ageing_buckets', [30, 60, 90]),
+        'known_at': var('crmcom_known_at', none) | string,
+        'build': var('crmcom_build', none) | string,
+    }, sort_keys=true) | replace("'", '') }}
+{%- endmacro %}
+
+
+{# Whether a table has just these columns: after an upgrade it may not. #}
+{% macro has_columns(relation, names) %}
+    {%- set present = [] -%}
+    {%- for column in adapter.get_columns_in_relation(relation) -%}
+        {%- do present.append(column.name | lower) -%}
+    {%- endfor -%}
+    {{ return(present | sort == names | sort) }}
+{% endmacro %}
+
+
+{#
+    A table that is built one day at a time, each day from the day before it and its own
+    readings. A year of a million accounts passes through like a single day: what is held in
+    memory is one day, and a daily run makes one day.
+
+    The model's SQL gives the rows of `built_day()` for `built_tenants()`, and finds the day
+    before in `this`. The model named by `plan` says per tenant which days to make. A table
+    called `<model>_built` beside the plan keeps what they were made from (the model named by
+    `built_from`) and is written last: a build that was stopped anywhere is made again from
+    where the last whole one ended.
+#}
+{% materialization by_day, default, supported_languages=['sql'] %}
+
+    {%- set target_relation = this.incorporate(type='table') -%}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- set plan = ref(config.require('plan')) -%}
+    {%- set built = api.Relation.create(
+        database=plan.database,
+        schema=plan.schema,
+        identifier=plan.identifier | replace('_plan', '_built'),
+        type='table',
+    ) -%}
+    {%- set columns = model.columns.keys() | list -%}
+    {%- set starts_over = (
+        existing is none
+        or should_full_refresh()
+        or load_cached_relation(built) is none
+        or not crmcom_transforms.has_columns(existing, columns)
+    ) -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+
+    {% if starts_over %}
+        {% call statement('forget') -%}
+            drop table if exists {{ built }}
+        {%- endcall %}
+        {% if existing is not none %}
+            {% do adapter.drop_relation(existing) %}
+        {% endif %}
+        {% call statement('main') -%}
+            create table {{ target_relation }} {{ get_table_columns_and_constraints() }}
+        {%- endcall %}
+        {#- Only now: the model's SQL names the table itself. -#}
+        {% do get_assert_columns_equivalent(sql) %}
+        {% do persist_docs(target_relation, model) %}
+    {% else %}
+        {% call statement('main') -%}
+            delete from {{ target_relation }} as days
+            where not exists (
+                select 1
+                from {{ plan }} as planned
+                where
+                    planned.source_relation = days.source_relation
+                    and days.date_day < planned.build_from
+                    and days.date_day <= planned.as_of_date
+            )
+        {%- endcall %}
+    {% endif %}
+    {% do adapter.commit() %}
+
+    {% for day, tenants in crmcom_transforms.planned_days(plan, starts_over) %}
+        {% call statement('day') -%}
+            insert into {{ target_relation }} ({{ columns | join(', ') }})
+            select {{ columns | join(', ') }}
+            from (
+                {{ crmcom_transforms.sql_of_day(sql, day, tenants) }}
+            ) as made
+        {%- endcall %}
+        {% do adapter.commit() %}
+    {% endfor %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% call statement('forget') -%}
+        drop table if exists {{ built }}
+    {%- endcall %}
+    {% call statement('remember') -%}
+        create table {{ built }} as (
+            select
+                made_from.*,
+                planned.as_of_date,
+                '{{ crmcom_transforms.by_day_settings() }}' as settings
+            from {{ ref(config.require('built_from')) }} as made_from
+            left join {{ plan }} as planned
+                on made_from.source_relation = planned.source_relation
+        )
+    {%- endcall %}
+    {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+
+    {{ return({'relations': [target_relation]}) }}
+
+{% endmaterialization %}

@@ -1,0 +1,58 @@
+{# An amount of a mart. The API's amounts have up to 29 digits before the point; this has 34. #}
+{% macro money(amount) -%}
+    cast({{ amount }} as decimal(38, 4))
+{%- endmacro %}
+
+
+{# A balance of the API, turned so that a positive one is owed by the customer. #}
+{% macro owed(balance) -%}
+    {%- set sign = var('crmcom_balance_sign', 'positive') -%}
+    {%- if sign == 'positive' -%}
+        {{ balance }}
+    {%- elif sign == 'negative' -%}
+        -{{ balance }}
+    {%- else -%}
+        {{ exceptions.raise_compiler_error(
+            "crmcom_balance_sign is 'positive' (a positive balance is owed by the customer) "
+            ~ "or 'negative', not " ~ sign
+        ) }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# max(amount, 0); null stays null, unlike in some warehouses' greatest(). #}
+{% macro positive_part(amount) -%}
+    case when {{ amount }} > 0 then {{ amount }} when {{ amount }} <= 0 then 0 end
+{%- endmacro %}
+
+
+{# The smaller of two; null where either is, unlike in some warehouses' least(). #}
+{% macro smaller_of(left, right) -%}
+    case when {{ left }} <= {{ right }} then {{ left }} when {{ right }} < {{ left }} then {{ right }} end
+{%- endmacro %}
+
+
+{# A share; null where the whole is zero or unknown. #}
+{% macro ratio(part, whole) -%}
+    cast({{ part }} / nullif({{ whole }}, 0) as decimal(38, 6))
+{%- endmacro %}
+
+
+{# Text that says something: blank is null. #}
+{% macro text_or_null(text) -%}
+    nullif(trim({{ text }}), '')
+{%- endmacro %}
+
+
+{# The days of credit in payment terms called 'Net 30', else null. #}
+{% macro payment_terms_days(payment_terms) -%}
+    {{ adapter.dispatch('payment_terms_days', 'crmcom_transforms')(payment_terms) }}
+{%- endmacro %}
+
+{% macro default__payment_terms_days(payment_terms) -%}
+    cast(substring(lower({{ payment_terms }}) from '^\s*net\s*(\d{1,4})(?:\s|$)') as integer)
+{%- endmacro %}
+
+{% macro duckdb__payment_terms_days(payment_terms) -%}
+    try_cast(regexp_extract({{ payment_terms }}, '^\s*net\s*(\d{1,4})(\s|$)', 1, 'i') as integer)
+{%- endmacro %}
