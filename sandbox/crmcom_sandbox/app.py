@@ -180,7 +180,9 @@ class Endpoint:
         _abort(scope)
 
     def _start(self, reply: Reply) -> dict[str, Any]:
-        headers = [(b"content-length", str(len(reply.body)).encode()), *reply.headers]
+        headers = list(reply.headers)
+        if reply.status != 204:
+            headers.append((b"content-length", str(len(reply.body)).encode()))
         if reply.body and not any(name == b"content-type" for name, _ in reply.headers):
             headers.append(JSON)
         if self._sandbox.behaviour.date_header:

@@ -147,8 +147,9 @@ class SwiftServer(uvicorn.Server):
         await asyncio.gather(*self.server_state.tasks, return_exceptions=True)
 
     def stop(self) -> None:
-        """From any thread, once `started`."""
-        self._loop.call_soon_threadsafe(self._stopped.set)
+        """From any thread."""
+        if self.started:
+            self._loop.call_soon_threadsafe(self._stopped.set)
 
 
 def uvicorn_config(app: ASGIApp) -> uvicorn.Config:

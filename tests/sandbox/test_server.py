@@ -75,6 +75,19 @@ def test_a_server_stops_while_a_request_hangs(small):
         httpx.get(f"{server.base_url}/contacts", timeout=0.1)
 
 
+def test_writes_go_over_the_wire_too(examples):
+    activity_id = examples.create_activity(next(iter(examples.contacts)).id)
+    with serve(examples) as server:
+        client = httpx.Client(base_url=server.base_url, headers={"api_key": server.api_key})
+        with client:
+            reply = client.put(f"/activities/{activity_id}", json={"state": "COMPLETED"})
+            assert reply.json() == {"id": activity_id}
+            assert client.get("/activities", params={"states": "COMPLETED"}).json()["content"]
+            gone = client.delete(f"/activities/{activity_id}")
+            assert (gone.status_code, "content-length" in gone.headers) == (204, False)
+            assert client.get(f"/activities/{activity_id}").status_code == 404
+
+
 def test_two_servers_may_serve_one_world(small):
     with serve(small) as one, serve(small, behaviour="live") as two:
         for server, total in ((one, 120), (two, None)):
