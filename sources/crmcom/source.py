@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import dlt
 from dlt.common.configuration import configspec, resolve_configuration
+from dlt.common.configuration.const import TYPE_EXAMPLES
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 from dlt.extract import DltResource, DltSource
@@ -57,34 +58,29 @@ def settings_from_config(**given: Any) -> Settings:
     options = resolve_configuration(Options(), sections=SECTIONS)
     found = {f.name: getattr(options, f.name) for f in fields(Settings)}
     chosen = found | {name: value for name, value in given.items() if value is not None}
-    return Settings(**{name: value for name, value in chosen.items() if value is not None})
+    # An empty place in a file that `dlt init` wrote is a setting that is not set.
+    is_set = {name: v for name, v in chosen.items() if v not in (None, TYPE_EXAMPLES["text"])}
+    return Settings(**is_set)
 
 
 @dlt.source(name="crmcom", section="crmcom", schema_contract=CONTRACT)
-def crmcom_source(  # noqa: PLR0917 - dlt injects by name
+def crmcom_source(
     base_url: str = dlt.config.value,
     api_key: TSecretStrValue | None = None,
-    access_token: TSecretStrValue | None = None,
-    username: str | None = None,
-    password: TSecretStrValue | None = None,
-    secret_key: TSecretStrValue | None = None,
     start_date: str | None = None,
+    **more: Any,
 ) -> Iterable[DltResource]:
     """Contacts, accounts and activities of a CRM.COM back office, kept in step run by run.
 
     Credentials are one of: `api_key`; `access_token`; or `username`, `password`, `api_key` and
-    `secret_key`. `start_date` leaves out what was created before. Further options are read from
-    `sources.crmcom`, see `Settings`. Raises an error of `crmcom.errors` where a resource fails,
-    and then nothing of this load is kept.
+    `secret_key`. `start_date` leaves out what was created before. Every field of `Settings` is
+    read from `sources.crmcom`, or given here by its name. Raises an error of `crmcom.errors`
+    where a resource fails, and then nothing of this load is kept.
     """
+    # `dlt init` makes a place to fill in for each secret that is named above: so only the one
+    # that most tenants need is.
     settings = settings_from_config(
-        base_url=base_url,
-        api_key=api_key,
-        access_token=access_token,
-        username=username,
-        password=password,
-        secret_key=secret_key,
-        start_date=start_date,
+        base_url=base_url, api_key=api_key, start_date=start_date, **more
     )
     run = Run(settings, raises=True)
     return [resource(name, run) for name in RESOURCES]
