@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -305,7 +306,11 @@ def transform(
     show_default=True,
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Default: stdout.")
-@click.option("--limit", type=click.IntRange(min=0), help="At most so many rows.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    help="At most so many rows; in the table, of each currency.",
+)
 def report(
     *,
     name: str,
@@ -358,6 +363,8 @@ def demo(
     from crmcom_pipelines.progress import Progress
 
     _duckdb_only(destination)
+    # The sandbox's clock is not this machine's, and that is as it should be.
+    logging.getLogger("crmcom").setLevel(logging.ERROR)
     with Progress(sys.stderr) as progress:
         from crmcom_pipelines.demo import Size
         from crmcom_pipelines.demo import demo as run
@@ -369,22 +376,36 @@ def demo(
             ctx.exit(outcome.exit_code)
     from crmcom_pipelines.report import write
 
-    for name, limit in (("overdue", 10), ("balances", None)):
+    for name, limit in (("overdue", 5), ("balances", None)):
         write(name, database=database, dataset=dataset, limit=limit)
         click.echo()
     rows = sum(r.rows for o in outcomes for r in o.resources.values())
     seconds = sum(o.seconds for o in outcomes)
-    option = "" if database == Path("warehouse.duckdb") else f" --database {database}"
     click.echo(
         f"{len(outcomes)} syncs, {rows:,} rows in {seconds:.0f} s. "
-        f"The warehouse is {database.resolve()}\n"
-        "Try next:\n"
-        f"  crmcom report overdue{option} --format xlsx --output overdue.xlsx\n"
-        f"  duckdb -readonly {database} "
-        f'"from {dataset}_reports.overdue_worklist limit 5"\n'
-        "  SOURCES__CRMCOM__API_KEY=… crmcom sync --base-url https://app.crm.com/backoffice/v2 "
-        "--database mine.duckdb"
+        f"The warehouse is {database.resolve()}"
     )
+    click.echo("Try next:")
+    for command in _next_commands(database, dataset):
+        click.echo(f"  {command}")
+
+
+def _next_commands(database: Path, dataset: str) -> list[str]:
+    """Three commands that work as they are shown, from where the demo was run."""
+    bin_dir = Path(sys.argv[0]).parent
+    on_path = shutil.which("crmcom") is not None
+    crmcom = "crmcom" if on_path else str(bin_dir / "crmcom")
+    python = "python" if on_path else str(bin_dir / "python")
+    where = "" if database == Path("warehouse.duckdb") else f" --database {database}"
+    where += "" if dataset == "crmcom" else f" --dataset {dataset}"
+    query = f"from {dataset}_reports.account_daily where overdue_gross > 0 order by date_day"
+    connect = f"duckdb.connect('{database}', read_only=True)"
+    tenant = "--base-url https://app.crm.com/backoffice/v2 --database mine.duckdb"
+    return [
+        f"{crmcom} report overdue{where} --format xlsx --output overdue.xlsx",
+        f"{python} -c \"import duckdb; {connect}.sql('{query}').show()\"",
+        f"SOURCES__CRMCOM__API_KEY=… {crmcom} sync {tenant}",
+    ]
 
 
 class _Sandbox(click.Command):

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from crmcom.errors import SettingsError
@@ -37,8 +39,6 @@ def demo(database: Path, dataset: str, size: Size, progress: Progress) -> list[O
     """
     import httpx
 
-    from crmcom import Run, Settings
-    from crmcom_pipelines.load import sync
     from crmcom_sandbox import serve_process
 
     workspace = Workspace(database, dataset)
@@ -47,10 +47,17 @@ def demo(database: Path, dataset: str, size: Size, progress: Progress) -> list[O
     begin = datetime.now(UTC) - timedelta(days=size.days * 7 / 5 + 1)
     outcomes: list[Outcome] = []
     progress.step("starting the sandbox")
+    # dlt is imported while the sandbox makes its data, in a process of its own.
+    importing = threading.Thread(target=import_module, args=["crmcom.source"])
+    importing.start()
     with serve_process(
         *("--contacts", str(size.contacts), "--activities", str(size.activities)),
         *("--behaviour", "live", "--now", begin.isoformat()),
     ) as server:
+        importing.join()
+        from crmcom import Run, Settings
+        from crmcom_pipelines.load import sync
+
         settings = Settings(base_url=server.base_url, api_key=server.api_key)
         for day in range(size.days + 1):
             if day:

@@ -79,7 +79,8 @@ class _Printer:
             is_empty = False
             names = [_NAMES.get(name, name) for name in (key if many_tenants else key[1:])]
             shown = yield from self._section(view, names, rows, room)
-            room = None if room is None else room - shown
+            if room is not None and not view.sums:
+                room -= shown  # currencies are apart, and each has its own first rows
         if is_empty:
             yield f"{view.when_empty}{_as_of(mart)}."
         if self.left_out:

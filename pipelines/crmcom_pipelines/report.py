@@ -107,8 +107,8 @@ def write(
 ) -> None:
     """Writes the mart to the file `output`, else to `stream`, else to stdout.
 
-    A file appears whole or not at all. With a `limit`, only the first rows are written; a
-    table still names every currency and its total, and says how many rows there are more.
+    A file appears whole or not at all. With a `limit`, only the first rows are written; in a
+    table of accounts the first of each currency, with totals of all and how many there are more.
     Raises `ReportError`.
     """
     if file_format not in FORMATS:
