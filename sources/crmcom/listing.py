@@ -273,7 +273,7 @@ class _Lister:
         served = len(first.rows) or order[2]
         announced = -(-(first.total or 0) // served)
         pages = await self._pages(window, order, range(2, announced + 1))
-        page, number, beyond = first, 1, False
+        page, number, taken, beyond = first, 1, len(first.rows), False
         while number < announced or has_next(untold(page), number, served):
             number += 1
             if number not in pages:
@@ -293,11 +293,9 @@ class _Lister:
                 if done.stopped and len(done) == first.total:
                     done.counted = False  # a total that only says how deep one may go
                 break
-            fresh, page = done.add(following), following
-            if number <= announced:
-                continue
-            beyond = done.counted and len(done) > (first.total or 0)
-            if beyond or not fresh or number >= _MAX_PAGES:
+            fresh, page, taken = done.add(following), following, taken + len(following.rows)
+            beyond = done.counted and taken > (first.total or 0)
+            if beyond or (number > announced and not fresh) or number >= _MAX_PAGES:
                 break  # a total that is none, or a page that repeats
         else:
             done.whole = True

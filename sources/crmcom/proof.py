@@ -170,7 +170,7 @@ class Proof:
     def add(self, new: Pass) -> None:
         self.passes += 1
         self._everything.unite(new)
-        if new.steady and new.total == len(new):
+        if new.whole and new.steady and new.total == len(new):
             self._united, self._total = new, new.total
             self._settle("the total matched before and after")
             return
@@ -180,13 +180,14 @@ class Proof:
             self.reason = f"the total changed meanwhile: {new.totals[0]}, {new.total}"
             return
         added = self._united.unite(new)
+        self._united.whole |= new.whole
         # A pass that was cut off tells nothing by adding nothing.
         self._quiet = 0 if added else self._quiet + new.whole
         self._judge(new)
 
     def _judge(self, new: Pass) -> None:
         ids, total = len(self._united), self._total
-        if ids == total:
+        if ids == total and self._united.whole:
             self._settle(f"{self.passes} passes together reached the total")
         elif ids < (total if total is not None else self.at_least):
             self.reason = f"ids {ids} of {self.at_least if total is None else total}"
