@@ -99,6 +99,7 @@ def transform(
     full_refresh: bool = False,
     select: Sequence[str] = (),
     source: Path | None = None,
+    tests: bool = True,
     unit_tests: bool = False,
     work_dir: Path | None = None,
     memory_limit: str | None = None,
@@ -107,8 +108,9 @@ def transform(
 
     `vars` are dbt's variables; one that changes what history says rebuilds it. `full_refresh`
     rebuilds it in any case. `select` takes dbt's node selectors; empty: everything. With
-    `source`, the raw tables are read from that file, which stays as it is. `unit_tests` also runs
-    the project's tests of its own logic, on data of their own. `work_dir` holds what dbt keeps
+    `source`, the raw tables are read from that file, which stays as it is, and so is the history
+    built there where it serves: a report as of a past day is made like this, in a file of its own.
+    `tests` checks the data, `unit_tests` the project's logic, on rows of its own. `work_dir` holds what dbt keeps
     between runs, which makes the next one faster; `memory_limit` is DuckDB's, such as `4GiB`.
 
     A model or test that fails is told in the result, never raised.
@@ -140,6 +142,7 @@ def transform(
         *("--vars", json.dumps(variables, default=str)),
         "--partial-parse",
         "--no-write-json",
+        *([] if tests else ["--exclude-resource-type", "test"]),
         *([] if unit_tests else ["--exclude-resource-type", "unit_test"]),
         *(["--full-refresh"] if full_refresh else []),
         *(["--select", *select] if select else []),

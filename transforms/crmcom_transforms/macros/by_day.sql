@@ -91,6 +91,36 @@
 
 
 {#
+    The same table, built already and just so, in the file that the raw tables are read from:
+    a report as of a past day, made in a file of its own, then reads it there. None where there
+    is no such table, or it was built from other variables or does not reach the day.
+#}
+{% macro built_elsewhere(relation, built, plan) %}
+    {%- set database = var('crmcom_database', none) -%}
+    {%- if database is none or database == target.database -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set days = adapter.get_relation(
+        database=database, schema=relation.schema, identifier=relation.identifier
+    ) -%}
+    {%- set made = adapter.get_relation(
+        database=database, schema=built.schema, identifier=built.identifier
+    ) -%}
+    {%- if days is none or made is none -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {%- set lacking = run_query(
+        "select planned.source_relation from " ~ plan ~ " as planned left join " ~ made ~ " as made"
+        ~ " on planned.source_relation = made.source_relation"
+        ~ " and planned.as_of_date <= made.as_of_date"
+        ~ " and made.settings = '" ~ crmcom_transforms.by_day_settings() ~ "'"
+        ~ " where made.source_relation is null"
+    ).rows -%}
+    {{ return(none if lacking else days) }}
+{% endmacro %}
+
+
+{#
     A table that is built one day at a time, each day from the day before it and its own
     readings. A year of a million accounts passes through like a single day: what is held in
     memory is one day, and a daily run makes one day.
@@ -119,6 +149,9 @@
         or load_cached_relation(built) is none
         or not crmcom_transforms.has_columns(existing, columns)
     ) -%}
+    {%- set elsewhere = (
+        crmcom_transforms.built_elsewhere(this, built, plan) if starts_over else none
+    ) -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
@@ -130,6 +163,26 @@
         {% if existing is not none %}
             {% do adapter.drop_relation(existing) %}
         {% endif %}
+    {% endif %}
+
+    {% if elsewhere is not none %}
+        {% call statement('main') -%}
+            create view {{ target_relation }} as
+            select {{ columns | join(', ') }}
+            from {{ elsewhere }} as days
+            where exists (
+                select 1
+                from {{ plan }} as planned
+                where
+                    planned.source_relation = days.source_relation
+                    and days.date_day <= planned.as_of_date
+            )
+        {%- endcall %}
+        {% do adapter.commit() %}
+        {{ return({'relations': [this.incorporate(type='view')]}) }}
+    {% endif %}
+
+    {% if starts_over %}
         {% call statement('main') -%}
             create table {{ target_relation }} {{ get_table_columns_and_constraints() }}
         {%- endcall %}

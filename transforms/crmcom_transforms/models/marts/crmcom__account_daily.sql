@@ -3,6 +3,7 @@
     materialized='by_day',
     plan='int_crmcom__account_daily_plan',
     built_from='int_crmcom__reading_runs',
+    post_hook='{{ crmcom_transforms.renumber_accounts() }}',
 ) }}
 
 -- depends_on: {{ ref('int_crmcom__account_daily_plan') }}

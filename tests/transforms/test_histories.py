@@ -1,0 +1,297 @@
+"""Whatever happens to an account, the marts say what their definitions say."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pytest
+
+from . import reference
+from .histories import START, tenant
+from .raw import load, rows
+from .reference import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Build
+    from .reference import Row
+
+ACCOUNTS = 150
+ZONE = "Europe/Nicosia"
+TENANTS = {"crmcom_a": tenant(1, ACCOUNTS), "crmcom_b": tenant(2, ACCOUNTS // 2), "crmcom_c": {}}
+BUCKETS = (2, 6, 9)
+VARS = {
+    "crmcom_schema": list(TENANTS),
+    "crmcom_report_timezone": ZONE,
+    "crmcom_ageing_buckets": BUCKETS,
+}
+
+KEYS = {
+    "account_daily": "source_relation, account_id, date_day",
+    "overdue_worklist": "source_relation, account_id",
+    "balance_summary": "source_relation, currency_code, classification, state",
+}
+
+
+def marts(database: Path, columns: str = "*", where: str = "true") -> dict[str, list[Row]]:
+    return {
+        mart: rows(
+            database, f"select {columns} from crmcom_reports.{mart} where {where} order by {key}"
+        )
+        for mart, key in KEYS.items()
+    }
+
+
+def expected(tenants: dict[str, dict[str, list[Row]]], settings: Settings) -> dict[str, list[Row]]:
+    told: dict[str, list[Row]] = {mart: [] for mart in KEYS}
+    for name, raw in tenants.items():
+        numbers = {a["id"]: a["number"] for a in raw.get("accounts", ())}
+        observations = raw.get("account_observations", ())
+        daily = list(reference.account_daily(name, observations, numbers, settings))
+        told["account_daily"] += daily
+        told["overdue_worklist"] += reference.worklist(daily, raw.get("activities", ()), settings)
+        told["balance_summary"] += reference.balance_summary(daily)
+    return told
+
+
+def assert_as_expected(database: Path, told: dict[str, list[Row]]) -> None:
+    for mart, key in KEYS.items():
+        wanted = {tuple(row[k] for k in key.split(", ")): row for row in told[mart]}
+        found = rows(database, f"from crmcom_reports.{mart}")
+        keys = [tuple(row[k] for k in key.split(", ")) for row in found]
+        assert len(keys) == len(set(keys)), f"{mart} repeats a key"
+        assert set(keys) == set(wanted), f"{mart} has other rows"
+        for identity, row in zip(keys, found, strict=True):
+            common = row.keys() & wanted[identity].keys()
+            got = {k: row[k] for k in sorted(common)}
+            want = {k: wanted[identity][k] for k in sorted(common)}
+            assert got == want, (mart, identity)
+
+
+@pytest.fixture(scope="module")
+def everything(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All histories of all tenants, built at once."""
+    database = tmp_path_factory.mktemp("everything") / "warehouse.duckdb"
+    for name, raw in TENANTS.items():
+        load(database, name, raw)
+    build(database, vars=VARS)
+    return database
+
+
+def test_the_marts_are_what_their_definitions_say(everything: Path) -> None:
+    """Gaps, nulls, credits, absences, returns, currencies, ties, clock changes, tenants."""
+    assert_as_expected(everything, expected(TENANTS, Settings(ZONE, BUCKETS)))
+
+
+def test_histories_exercise_what_they_should(everything: Path) -> None:
+    """A property that no history tests would hold of anything."""
+    found = rows(
+        everything,
+        """
+        select
+            count(*) as days,
+            count_if(not is_observed) as gaps,
+            count_if(presence = 'missing') as missing,
+            count_if(balance is null) as unknown,
+            count_if(is_overdue_carried and is_observed) as nulls_carried,
+            count_if(is_start_censored) as censored,
+            count_if(days_overdue_max > days_overdue_min) as uncertain,
+            count_if(overdue_net < overdue_gross) as capped,
+            count_if(credit > 0) as credits,
+            count(distinct currency_code) as currencies,
+            count(distinct bucket) as buckets
+        from crmcom_reports.account_daily
+        """,
+    )[0]
+    assert all(count > 3 for count in found.values()), found
+
+
+def test_building_day_after_day_is_building_at_once(
+    build: Build, everything: Path, tmp_path: Path
+) -> None:
+    """Rows are loaded in the order of their loading, late ones among them."""
+    database = tmp_path / "warehouse.duckdb"
+    cuts = [START + timedelta(days=d) for d in (6, 11, 12)] + [datetime.max]  # noqa: DTZ901
+    since = datetime.min  # noqa: DTZ901
+    for until in cuts:
+        for name, raw in TENANTS.items():
+            new = [
+                r for r in raw.get("account_observations", ()) if since <= r["_synced_at"] < until
+            ]
+            others = {t: rs for t, rs in raw.items() if t != "account_observations"}
+            load(
+                database,
+                name,
+                {"account_observations": new, **(others if since is datetime.min else {})},  # noqa: DTZ901
+            )
+        build(database, vars=VARS)
+        since = until
+    assert marts(database) == marts(everything)
+
+
+def test_order_repetition_and_other_tenants_change_nothing(
+    build: Build, everything: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    raw = {name: list(table) for name, table in TENANTS["crmcom_a"].items()}
+    raw["account_observations"] += random.Random(3).sample(raw["account_observations"], 300)
+    random.Random(4).shuffle(raw["account_observations"])
+    load(database, "crmcom_a", raw)
+    build(database, vars=VARS)
+    assert marts(database) == marts(everything, where="source_relation = 'crmcom_a'")
+
+
+def test_a_past_day_is_told_from_what_was_observed_by_then(
+    build: Build, everything: Path, tmp_path: Path
+) -> None:
+    """In a file of its own, or in place; and the later days come back as they were."""
+    settings = Settings(ZONE, BUCKETS, as_of=date(2026, 3, 29))
+    told = expected(
+        {
+            name: {
+                **raw,
+                "account_observations": [
+                    o
+                    for o in raw.get("account_observations", ())
+                    if settings.local_date(o["observed_at"]) <= settings.as_of
+                ],
+                "activities": [],
+            }
+            for name, raw in TENANTS.items()
+        },
+        settings,
+    )
+    past = {**VARS, "crmcom_as_of": settings.as_of}
+    apart, in_place = tmp_path / "past.duckdb", tmp_path / "warehouse.duckdb"
+    shutil.copy(everything, in_place)
+
+    build(apart, source=everything, vars=past, tests=False)
+    with duckdb.connect(apart) as connection:
+        connection.execute(f"attach '{everything}' as crmcom_source (read_only)")
+        connection.execute(
+            "create table crmcom_reports.copied as from crmcom_reports.account_daily"
+        )
+        connection.execute("drop view crmcom_reports.account_daily")
+        connection.execute("alter table crmcom_reports.copied rename to account_daily")
+    assert_as_expected(apart, told)
+
+    build(in_place, vars=past)
+    assert_as_expected(in_place, told)
+    build(in_place, vars=VARS)
+    assert marts(in_place) == marts(everything)
+
+
+def test_what_was_loaded_later_was_not_known(build: Build, tmp_path: Path) -> None:
+    known_at = START + timedelta(days=12, hours=6)
+    database = tmp_path / "warehouse.duckdb"
+    raw = {**TENANTS["crmcom_a"], "activities": []}
+    load(database, "crmcom", raw)
+    build(database, vars={"crmcom_known_at": known_at})
+    assert_as_expected(database, expected({"crmcom": raw}, Settings(known_at=known_at)))
+
+
+def test_scaling_a_currency_scales_its_money_alone(
+    build: Build, everything: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    raw = TENANTS["crmcom_a"]
+    scaled = [
+        {
+            **o,
+            **{
+                c: o[c] * 3
+                for c in ("balance", "overdue_amount", "credit_limit")
+                if o[c] is not None and o["currency_code"] == "EUR"
+            },
+        }
+        for o in raw["account_observations"]
+    ]
+    load(database, "crmcom_a", {**raw, "account_observations": scaled})
+    build(database, vars=VARS)
+    money = "receivable, credit, net_balance, overdue_gross, overdue_net"
+    query = f"select currency_code, classification, state, overdue_ratio, {money}"
+    query += " from crmcom_reports.balance_summary where source_relation = 'crmcom_a' order by all"
+    names = money.split(", ")
+
+    def by_group(database: Path) -> dict[tuple[Any, ...], Row]:
+        return {
+            (r["currency_code"], r["classification"], r["state"]): r for r in rows(database, query)
+        }
+
+    before, after = by_group(everything), by_group(database)
+    assert before.keys() == after.keys()
+    for group, row in after.items():
+        factor = 3 if group[0] == "EUR" else 1
+        # Six decimals arrive and four are kept, of each account.
+        assert all(abs(row[n] - factor * before[group][n]) < ACCOUNTS * 0.0002 for n in names)
+        if row["overdue_ratio"] is not None and row["receivable"] > 1:
+            assert abs(row["overdue_ratio"] - before[group]["overdue_ratio"]) < 0.0002
+
+
+def test_a_reading_that_repeats_the_last_one_adds_only_certainty(
+    build: Build, everything: Path, tmp_path: Path
+) -> None:
+    """Without it no amount differs, only the flags and how old a debt can be at most."""
+    database = tmp_path / "warehouse.duckdb"
+    rng = random.Random(5)
+    facts = ("state", "currency_code", "classification__name", "contact_id", "credit_limit")
+    kept: list[Row] = []
+    last_of: dict[str, Row] = {}
+    dropped = 0
+    ordered = sorted(
+        TENANTS["crmcom_a"]["account_observations"], key=lambda o: (o["observed_at"], o["run_id"])
+    )
+    end = max(o["observed_at"] for o in ordered)
+    for observation in ordered:
+        last = last_of.get(observation["account_id"])
+        compared = (*facts, "balance", "overdue_amount", "is_missing")
+        if (
+            last
+            and all(observation[c] == last[c] for c in compared)
+            and None not in (observation["balance"], observation["overdue_amount"])
+            and observation["observed_at"] < end
+            and rng.random() < 0.5
+        ):
+            dropped += 1
+            continue
+        last_of[observation["account_id"]] = observation
+        kept.append(observation)
+    assert dropped > 100
+    load(database, "crmcom_a", {**TENANTS["crmcom_a"], "account_observations": kept})
+    build(database, vars=VARS)
+    columns = (
+        "account_id, date_day, contact_id, currency_code, classification, state, balance,"
+        " receivable, credit, overdue_gross, overdue_net, credit_limit, presence,"
+        " last_known_balance, overdue_since_date, days_overdue_min, bucket"
+    )
+    query = f"select {columns} from crmcom_reports.account_daily"
+    query += " where source_relation = 'crmcom_a' order by all"
+    assert rows(database, query) == rows(everything, query)
+
+
+def test_one_more_day_without_data_adds_one_to_both_ages(
+    build: Build, everything: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    shutil.copy(everything, database)
+    ages = "select as_of_date, account_id, days_overdue_min, days_overdue_max"
+    ages += " from crmcom_reports.overdue_worklist"
+    ages += " where source_relation = 'crmcom_a' order by all"
+    before = rows(database, ages)
+    tomorrow = before[0]["as_of_date"] + timedelta(days=1)
+    build(database, vars={**VARS, "crmcom_as_of": tomorrow})
+    older = [
+        {
+            **row,
+            "as_of_date": tomorrow,
+            "days_overdue_min": row["days_overdue_min"] + 1,
+            "days_overdue_max": row["days_overdue_max"] and row["days_overdue_max"] + 1,
+        }
+        for row in before
+    ]
+    assert rows(database, ages) == older
