@@ -6,17 +6,16 @@ becomes a row of `account_observations`: the API shows only today's balance.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from crmcom.endpoints import GET_ACCOUNT, LIST_CONTACT_ACCOUNTS
 from crmcom.errors import CrmcomError, NotFound
-from crmcom.feed import BATCH, from_rows
+from crmcom.feed import BATCH, from_rows, from_us, to_us
 from crmcom.listing import Listing, Window, listings
 from crmcom.merge import stack
-from crmcom.run import at_epoch, naive
+from crmcom.run import naive
 from crmcom.tables import Shaped
 
 if TYPE_CHECKING:
@@ -34,8 +33,12 @@ async def read_accounts(feed: Feed) -> None:
     """List the accounts of contacts that are new or changed; read the amounts of all."""
     run = feed.run
     await run.contacts_listed.wait()
+    feed.result.started_at = feed.result.started_at or feed.now
     contacts = run.results.get("contacts")
     last_slice = contacts is None or contacts.caught_up or contacts.error is not None
+    # A load that was cut short may have marked them and not have written this.
+    cut_short = feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)
+    await _observe_missing(feed, feed.stored.rows("accounts", cut_short))
     listed = await _list(feed, run.fan_out | _pending(feed))
     await _read(feed, listed.column("id").to_pylist(), listed)
     if last_slice and run.backfill is None:
@@ -43,15 +46,14 @@ async def read_accounts(feed: Feed) -> None:
     feed.result.caught_up = last_slice
     feed.result.partial = run.backfill is not None
     if contacts is None or contacts.error is None:
-        since = feed.synced_at - at_epoch(0)
-        feed.state["listed_us"] = since // timedelta(microseconds=1)
+        feed.state["listed_us"] = to_us(feed.synced_at)
 
 
 def _pending(feed: Feed) -> set[str]:
     """Contacts that were loaded since the accounts were last listed to the end."""
     listed_us: int | None = feed.state.get("listed_us")
-    after = None if listed_us is None else at_epoch(0) + timedelta(microseconds=listed_us)
-    return set(feed.stored.ids("contacts", synced_after=after))
+    after = None if listed_us is None else from_us(listed_us)
+    return {*feed.stored.ids("contacts", synced_after=after), *feed.state.get("again", ())}
 
 
 async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
@@ -84,6 +86,7 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
             if row.id is not None:
                 owner[row.id], raws[row.id] = contact_id, row.raw
     await feed.unreadable(LIST_CONTACT_ACCOUNTS, failed, len(contact_ids))
+    feed.ask_again(contact_ids, failed)
     shaped = feed.shape(raws.values(), "list")
     await feed.reject(shaped.rejects)
     ids = shaped.rows.column("id").to_pylist()
@@ -92,13 +95,12 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
 
 async def _refresh(feed: Feed) -> None:
     """Read every known account that this slice has not read yet, or as many as are allowed."""
-    due = feed.stored.ids("accounts")
+    due = [i for i in feed.stored.ids("accounts") if i not in feed.run.observed]
     budget = feed.run.settings.account_budget
     if budget is not None and len(due) > budget:
         feed.result.partial = True
         due = feed.stored.accounts_to_refresh(budget)
-    nothing = from_rows("accounts", [])
-    await _read(feed, due, nothing)
+    await _read(feed, due, from_rows("accounts", []))
 
 
 async def _read(feed: Feed, account_ids: Iterable[str], listed: pa.Table) -> None:
@@ -137,6 +139,7 @@ async def _load(feed: Feed, replies: list[Reply], listed: pa.Table) -> None:
     fresh = set(listed.column("id").to_pylist())
     base = stack([listed, stored.filter(_is_in(stored, fresh, inside=False))])
     rows = await feed.load(shaped, "single", base)
+    feed.run.observed.update(ids)
     at = {r.request.record_id: naive(r.answered_at) if r.answered_at else feed.now for r in replies}
     observed = [at.get(i, feed.now) for i in rows.column("id").to_pylist()]
     await feed.put("account_observations", _observations(feed, rows, observed))
@@ -151,6 +154,10 @@ async def _missing(feed: Feed, gone: list[str], known: int) -> None:
     """Accounts that the API no longer has: kept, marked, and observed as missing."""
     stored = feed.stored.rows("accounts", gone)
     marked = await feed.mark_gone(stored.column("id").to_pylist(), known)
+    await _observe_missing(feed, marked)
+
+
+async def _observe_missing(feed: Feed, marked: pa.Table) -> None:
     rows = [
         {
             "account_id": row["id"],

@@ -13,10 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crmcom.endpoints import GET_ACTIVITY, GET_ACTIVITY_TAGS, LIST_ACTIVITIES
-from crmcom.errors import CrmcomError, Evidence, FilterIgnored, NotFound
+from crmcom.errors import (
+    Answered,
+    CrmcomError,
+    Evidence,
+    FilterIgnored,
+    Forbidden,
+    NotFound,
+    Unavailable,
+)
 from crmcom.feed import BATCH, from_rows, raws
 from crmcom.listing import Window
-from crmcom.merge import carry, stack, versions
+from crmcom.merge import carry, stack, versions, without
 from crmcom.tables import Shaped
 from crmcom.windows import due, undated
 
@@ -38,7 +46,7 @@ async def read_activities(feed: Feed) -> None:
     plan = due(feed)
     follow = not plan.first and feed.run.backfill is None
     known = set(feed.stored.ids("activities")) if plan.is_full else set()
-    was_open = set(feed.stored.ids("activities", state=OPEN)) if follow else set()
+    was_open = await _was_open(feed) if follow else set()
     changed = await _changed(feed, plan) if follow else _Changed()
     seen: set[str] = set()
     async for found in feed.listings(
@@ -68,6 +76,30 @@ def _commit(feed: Feed, plan: Plan) -> None:
     if feed.run.backfill is None and (plan.from_scratch or not plan.first):
         feed.state["completed_s"] = plan.end_s
     plan.commit(feed)
+
+
+async def _was_open(feed: Feed) -> set[str]:
+    """What was open when the last whole load ended.
+
+    Each table is merged by itself, so a load that was cut short may have left an activity as
+    completed and its history as open: what it touched is judged by the versions before it.
+    """
+    cut_short = feed.stored.ids("activities", synced_after=feed.settled_at)
+    before = _states_before(feed, feed.stored.versions(cut_short))
+    touched = {i for i in cut_short if before.get(i, OPEN) in {OPEN, None}}
+    gone = feed.stored.ids("activities", synced_after=feed.settled_at, deleted=True)
+    await _load_versions(feed, feed.stored.rows("activities", gone))
+    return set(feed.stored.ids("activities", state=OPEN)) | touched
+
+
+def _states_before(feed: Feed, versions: pa.Table) -> dict[str, str | None]:
+    """The state of each activity at the last whole load; None where that cannot be told."""
+    settled_at = feed.settled_at
+    columns = (versions.column(c).to_pylist() for c in ("activity_id", "state", "_synced_at"))
+    return {
+        i: state if settled_at is not None and at <= settled_at else None
+        for i, state, at in zip(*columns, strict=True)
+    }
 
 
 class _Changed:
@@ -119,27 +151,24 @@ async def _load_listed(
     shaped = feed.shape([r.raw for r in rows if r.id not in feed.sent], "list")
     ids = shaped.rows.column("id").to_pylist()
     stored = feed.stored.rows("activities", ids)
-    detailed = await _details(feed, _to_detail(feed, shaped.rows, stored, completed, follow=follow))
-    await _load(feed, shaped, "list", stored, detailed)
+    detailed = await _details(feed, _to_detail(feed, shaped.rows, completed, follow=follow))
+    await _load(feed, shaped, stored, detailed)
 
 
-def _to_detail(
-    feed: Feed, rows: pa.Table, stored: pa.Table, completed: set[str], *, follow: bool
-) -> list[str]:
+def _to_detail(feed: Feed, rows: pa.Table, completed: set[str], *, follow: bool) -> list[str]:
     mode = feed.run.settings.activity_details
     ids: list[str] = rows.column("id").to_pylist()
     if mode == "all":
         return ids
     if mode == "off" or not follow:
         return []
-    before = dict(
-        zip(stored.column("id").to_pylist(), stored.column("state").to_pylist(), strict=True)
-    )
+    again = {*completed, *feed.state.get("again", ())}
+    before = _states_before(feed, feed.stored.versions(ids))
     states = rows.column("state").to_pylist()
     return [
         i
         for i, state in zip(ids, states, strict=True)
-        if i in completed or before.get(i, OPEN) != state
+        if i in again or before.get(i, OPEN) != state
     ]
 
 
@@ -156,49 +185,44 @@ async def _details(feed: Feed, ids: Iterable[str]) -> dict[str, bytes]:
         else:
             found[activity_id] = answer.body
     await feed.unreadable(GET_ACTIVITY, failed, len(asked))
+    feed.ask_again(asked, failed)
     return found
 
 
-async def _load(
-    feed: Feed, listed: Shaped, sender: Sender, stored: pa.Table, detailed: dict[str, bytes]
-) -> None:
+async def _load(feed: Feed, listed: Shaped, stored: pa.Table, detailed: dict[str, bytes]) -> None:
     """Load listed rows, those with details from both readings: neither has all columns."""
     rows = carry(listed.rows, stored, feed.answered("list"))
+    children = dict(listed.children)
     if detailed:
         details = _with_state(feed.shape(detailed.values(), "single"))
         await feed.reject(details.rejects)
         joined = carry(details.rows, rows, feed.answered("single"))
-        rows = stack([joined, _others(rows, joined.column("id").to_pylist())])
-        children = dict(listed.children)
+        rows = stack([joined, without(rows, joined.column("id").to_pylist())])
         for table, found in details.children.items():
             parents = found.column("activity_id").to_pylist()
             older = children.get(table)
-            kept = [] if older is None else [_others(older, parents, "activity_id")]
+            kept = [] if older is None else [without(older, parents, "activity_id")]
             children[table] = stack([found, *kept])
-    else:
-        children = dict(listed.children)
-    await _load_whole(feed, Shaped(rows, children, listed.rejects), sender, stored)
+    await _load_whole(feed, Shaped(rows, children, listed.rejects), "list")
 
 
-async def _load_whole(feed: Feed, shaped: Shaped, sender: Sender, stored: pa.Table) -> None:
+async def _load_whole(feed: Feed, shaped: Shaped, sender: Sender) -> None:
     # Nothing is left to carry over: both readings and the stored row are in it.
     loaded = await feed.load(shaped, sender, from_rows("activities", []))
-    await _load_versions(feed, loaded, stored)
+    await _load_versions(feed, loaded)
 
 
-async def _load_versions(feed: Feed, loaded: pa.Table, stored: pa.Table) -> None:
-    found = versions(loaded, stored)
+async def _load_versions(feed: Feed, loaded: pa.Table) -> None:
+    """A version of each activity that differs from its last one: not from its stored row,
+    which a load that was cut short may have written without a version."""
+    if not len(loaded):
+        return
+    found = versions(loaded, feed.stored.versions(loaded.column("id").to_pylist()))
     found = found.append_column("run_id", pa.repeat(feed.run.run_id, len(found)))
     found = found.append_column(
         "observed_at", pa.repeat(pa.scalar(feed.now, pa.timestamp("us")), len(found))
     )
     await feed.put("activity_versions", found)
-
-
-def _others(table: pa.Table, ids: list[str], column: str = "id") -> pa.Table:
-    return table.filter(
-        pc.invert(pc.is_in(table.column(column), value_set=pa.array(ids, pa.string())))
-    )
 
 
 async def _resolve(feed: Feed, missing: set[str], known: int) -> None:
@@ -219,15 +243,18 @@ async def _resolve(feed: Feed, missing: set[str], known: int) -> None:
             replies = []
     await _load_single(feed, replies)
     await feed.unreadable(GET_ACTIVITY, failed, len(asked))
-    stored = feed.stored.rows("activities", gone)
-    marked = await feed.mark_gone(gone, known)
-    await _load_versions(feed, marked, stored)
+    await _load_versions(feed, await feed.mark_gone(gone, known))
 
 
 async def _with_tags(feed: Feed, activity_id: str) -> tuple[Reply, Reply | None]:
-    """An activity and its tags, which its own reply lacks."""
+    """An activity and its tags, which its own reply lacks; None where they cannot be had."""
     reply = await feed.get(GET_ACTIVITY, activity_id)
-    return reply, await feed.get(GET_ACTIVITY_TAGS, activity_id)
+    try:
+        return reply, await feed.get(GET_ACTIVITY_TAGS, activity_id)
+    except (Answered, Forbidden, Unavailable) as error:
+        # Above all no 404 from here may mark an activity as deleted.
+        feed.notice_once(GET_ACTIVITY_TAGS, f"tags were left as they were: {error}")
+        return reply, None
 
 
 async def _load_single(feed: Feed, replies: list[tuple[Reply, Reply | None]]) -> None:
@@ -239,7 +266,7 @@ async def _load_single(feed: Feed, replies: list[tuple[Reply, Reply | None]]) ->
     children = {**shaped.children, "activity_tags": tags.children["activity_tags"]}
     stored = feed.stored.rows("activities", shaped.rows.column("id").to_pylist())
     rows = carry(shaped.rows, stored, feed.answered("single"))
-    await _load_whole(feed, Shaped(rows, children, shaped.rejects), "single", stored)
+    await _load_whole(feed, Shaped(rows, children, shaped.rejects), "single")
 
 
 def _as_row(reply: Reply) -> bytes:
@@ -249,16 +276,25 @@ def _as_row(reply: Reply) -> bytes:
 
 def _with_state(shaped: Shaped) -> Shaped:
     """Single replies with the state that they lack: the latest of their history."""
-    latest: dict[str, tuple[Any, int, str]] = {}
-    history = shaped.children["activity_states"]
-    for row in history.to_pylist():
-        at, state = row["date"], row["state"]
-        if at is None or state is None:
-            continue
-        found = (at, row["position"], state)
-        if row["activity_id"] not in latest or found > latest[row["activity_id"]]:
-            latest[row["activity_id"]] = found
+    histories: dict[str, list[tuple[int, Any, str]]] = {}
+    for row in shaped.children["activity_states"].to_pylist():
+        if row["date"] is not None and row["state"] is not None:
+            step = (row["position"], row["date"], row["state"])
+            histories.setdefault(row["activity_id"], []).append(step)
     ids = shaped.rows.column("id").to_pylist()
-    states = pa.array([latest[i][2] if i in latest else None for i in ids], pa.string())
+    states = pa.array([_latest(histories.get(i, [])) for i in ids], pa.string())
     index = shaped.rows.schema.get_field_index("state")
     return Shaped(shaped.rows.set_column(index, "state", states), shaped.children, shaped.rejects)
+
+
+def _latest(history: list[tuple[int, Any, str]]) -> str | None:
+    """The last state. Of two in one second, the list's own direction tells which came later."""
+    if not history:
+        return None
+    steps = sorted(history)
+    (_, first_at, first), (_, last_at, _) = steps[0], steps[-1]
+    # A history begins with the open state, so one that does not is told backwards.
+    backwards = first_at > last_at or (first_at == last_at and first != OPEN)
+    if backwards:
+        steps.reverse()
+    return max(enumerate(steps), key=lambda step: (step[1][1], step[0]))[1][2]

@@ -6,16 +6,17 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from crmcom.endpoints import GET_CONTACT, LIST_CONTACTS
-from crmcom.errors import Answered, Unproven
+from crmcom.errors import Answered, Unavailable, Unproven
 from crmcom.feed import raws
 from crmcom.listing import newest_updated
 from crmcom.windows import due, undated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from crmcom.feed import Feed
     from crmcom.protocol import Row
+    from crmcom.windows import Plan
 
 HEAD = 100
 """Rows of a walk that are remembered, so that the next one knows where to stop."""
@@ -32,7 +33,7 @@ async def read_contacts(feed: Feed) -> None:
     await feed.probe(LIST_CONTACTS)
     plan = due(feed)
     known = set(feed.stored.ids("contacts"))
-    walked = await _walk(feed, stop=not (plan.first or plan.is_full))
+    walked = {i: r for i, r in (await _changed(feed, plan)).items() if plan.wants(r)}
     seen: set[str] = set()
     async for found in feed.listings(
         LIST_CONTACTS,
@@ -57,49 +58,70 @@ async def read_contacts(feed: Feed) -> None:
     plan.commit(feed)
 
 
-async def _walk(feed: Feed, *, stop: bool) -> dict[str, Row]:
-    """The contacts updated since the last walk, by id; where `stop` is False only its head."""
-    if feed.run.backfill is not None:
+async def _changed(feed: Feed, plan: Plan) -> dict[str, Row]:
+    """The contacts updated since the last walk, by id.
+
+    Before everything is listed anyway, only the head is noted: what changes while a first load
+    is under way, slice by slice, is found by the walk after it.
+    """
+    everything = plan.first or plan.is_full
+    resumed = plan.first and not plan.from_scratch
+    if feed.run.backfill is not None or (resumed and "head" in feed.state):
         return {}
-    before: list[Mark] = feed.state.get("head", [])
-    rows: list[Row] = []
-    news = 0
+    walk = Walk(feed.state.get("head", []))
     try:
         async for page in newest_updated(
             feed.client, LIST_CONTACTS, page_size=feed.run.settings.page_size
         ):
-            rows += [r for r in page.rows if r.id is not None]
-            news, ended = _news(rows, before)
-            if ended or not stop:
+            walk.add(page.rows)
+            if walk.ended or everything:
                 break
-    except (Answered, Unproven) as error:
+    except (Answered, Unproven, Unavailable) as error:
         feed.result.notices.append(f"changed contacts could not be followed: {error}")
-        return {}
-    feed.state["head"] = [_mark(r) for r in rows[:HEAD]]
-    return {r.id: r for r in rows[:news] if r.id is not None} if stop else {}
+    else:
+        feed.state["head"] = walk.head
+    return {} if everything else {r.id: r for r in walk.news if r.id is not None}
 
 
-def _mark(row: Row) -> Mark:
-    return [row.id or "", hashlib.blake2s(row.raw, digest_size=8).hexdigest()]
-
-
-def _news(rows: Sequence[Row], before: Sequence[Mark]) -> tuple[int, bool]:
-    """How many of the rows come before those that stand as the last walk saw them, and whether
-    the walk has come to these.
+class Walk:
+    """Contacts, latest update first, down to those that stand as the last walk saw them.
 
     An update moves a contact to the front, so what was not touched keeps its order behind all
     that was. One unchanged row is no proof of it: it may have been touched without a visible
     change. Several in the remembered order are.
     """
-    place = {tuple(mark): at for at, mark in enumerate(before)}
-    needed = min(UNMOVED, len(before))
-    last, unmoved = -1, 0
-    for number, row in enumerate(rows, start=1):
-        at = place.get(tuple(_mark(row)))
-        if at is None:
-            last, unmoved = -1, 0
-        else:
-            last, unmoved = at, unmoved + 1 if at > last else 1
-        if 0 < needed <= unmoved:
-            return number - unmoved, True
-    return len(rows), False
+
+    def __init__(self, before: Sequence[Mark]) -> None:
+        self._place = {tuple(mark): at for at, mark in enumerate(before)}
+        self._needed = min(UNMOVED, len(before))
+        self._last, self._unmoved = -1, 0
+        self._rows: list[Row] = []
+        self.head: list[Mark] = []
+        self.ended = False
+
+    def add(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            if row.id is None:
+                continue
+            mark = _mark(row)
+            if len(self.head) < HEAD:
+                self.head.append(mark)
+            if not self.ended:
+                self._judge(row, mark)
+
+    def _judge(self, row: Row, mark: Mark) -> None:
+        self._rows.append(row)
+        at = self._place.get(tuple(mark), -1)
+        in_order = 0 <= self._last < at
+        self._unmoved = 0 if at < 0 else self._unmoved + 1 if in_order else 1
+        self._last = at
+        self.ended = 0 < self._needed <= self._unmoved
+
+    @property
+    def news(self) -> list[Row]:
+        """The rows before those that stand unmoved."""
+        return self._rows[: -self._unmoved] if self.ended else self._rows
+
+
+def _mark(row: Row) -> Mark:
+    return [row.id or "", hashlib.blake2s(row.raw, digest_size=8).hexdigest()]

@@ -36,6 +36,9 @@ R = TypeVar("R")
 AT_ONCE = 128
 """Records asked for side by side; the client decides how many of them are in flight."""
 
+MIN_DOWN = 3
+"""Records of which none can be read, before that is the endpoint's fault and not theirs."""
+
 BATCH = 2_000
 """Single replies decoded together: one table for each would cost more than the reading."""
 
@@ -68,6 +71,7 @@ class Feed:
         senders: tuple[Sender, ...] = ("list", "single")
         self._shapers = {s: Shaper(record, s, self.drift) for s in senders}
         self.sent: set[str] = set()
+        self._noticed: set[str] = set()
 
     # --- time ---
 
@@ -86,12 +90,16 @@ class Feed:
         """This slice's time: one for all of its rows, and later than any slice's before."""
         if self.run.synced_at is None:
             # The server's clock counts seconds, may stand still, and may be set back.
-            before = self.state.get("synced_us")
-            self.run.synced_at = self.now
-            if before is not None:
-                at_least = at_epoch(0) + timedelta(microseconds=before + 1)
-                self.run.synced_at = max(self.now, at_least)
+            at_least = from_us(self.run.after_us + 1) if self.run.after_us else self.now
+            self.run.synced_at = max(self.now, at_least)
         return self.run.synced_at
+
+    @property
+    def settled_at(self) -> datetime | None:
+        """The time of this resource's last slice that was loaded whole. Rows that are younger
+        come from a load that was cut short between two tables."""
+        before_us: int | None = self.state.get("synced_us")
+        return None if before_us is None else from_us(before_us)
 
     # --- what was read ---
 
@@ -126,18 +134,23 @@ class Feed:
             await self._put(table, RAW_TABLES[table].conform(stamped))
 
     async def reject(self, rejects: Iterable[Reject]) -> None:
-        found = [
-            {
-                "run_id": self.run.run_id,
-                "resource": self.result.resource,
-                "position": self.result.rejected + position,
-                "record_id": r.record_id,
-                "reason": r.reason,
-                "payload": r.payload,
-            }
-            for position, r in enumerate(rejects)
-        ]
-        self.result.rejected += len(found)
+        found = []
+        for r in rejects:
+            seen = (self.result.resource, r.record_id, r.payload or r.reason)
+            if seen in self.run.rejects:
+                continue
+            self.run.rejects.add(seen)
+            found.append(
+                {
+                    "run_id": self.run.run_id,
+                    "resource": self.result.resource,
+                    "position": self.result.rejected,
+                    "record_id": r.record_id,
+                    "reason": r.reason,
+                    "payload": r.payload,
+                }
+            )
+            self.result.rejected += 1
         await self.put("_rejects", from_rows("_rejects", found))
 
     async def reject_rows(self, rows: Iterable[Row]) -> None:
@@ -146,9 +159,15 @@ class Feed:
     # --- listings ---
 
     async def probe(self, endpoint: Endpoint, field: str = "created_on") -> None:
-        """Show that the filter works before anything is loaded that relies on it."""
-        if self.result.resource not in self.run.settings.full_scan:
+        """Show that the filter works before anything is loaded that relies on it.
+
+        The first question of a resource: it also brings the server's clock.
+        """
+        if self.result.resource in self.run.settings.full_scan:
+            await self.client.get(Request(endpoint, params=(("page", "1"), ("size", "1"))))
+        else:
             await probe(self.client, endpoint, field, epoch_s(self.now))
+        self.result.started_at = self.result.started_at or self.now
 
     async def listings(
         self,
@@ -248,12 +267,23 @@ class Feed:
         """Records whose endpoint failed for ever: rejects, unless the endpoint itself is down."""
         if not failed:
             return
-        if is_widespread(len(failed), asked) or len(failed) == asked > 1:
+        if is_widespread(len(failed), asked) or len(failed) == asked >= MIN_DOWN:
             raise next(iter(failed.values()))
         await self.reject(
             Reject(record_id, f"{endpoint.name} could not be read: {error}", "")
             for record_id, error in failed.items()
         )
+
+    def ask_again(self, asked: Iterable[str], failed: Iterable[str]) -> None:
+        """Remember what could not be read, though nothing else will make us ask for it."""
+        again = (set(self.state.get("again", ())) - set(asked)) | set(failed)
+        self.state["again"] = sorted(again)
+
+    def notice_once(self, endpoint: Endpoint, text: str) -> None:
+        """One notice for an endpoint, however many of its records it is about."""
+        if endpoint.name not in self._noticed:
+            self._noticed.add(endpoint.name)
+            self.result.notices.append(f"{endpoint.name}: {text}")
 
     # --- what is gone ---
 
@@ -288,6 +318,7 @@ class Feed:
                 "marked as deleted: look at the tenant, then run again with --accept-deletions"
             )
             gone = []
+            self.result.held_back = True
         rows = self.stored.rows(self.record.table, gone)
         rows = stamp(rows, DELETED.name, self.now)
         await self.put(self.record.table, rows)
@@ -300,7 +331,9 @@ class Feed:
     def remember(self, state: MutableMapping[str, Any]) -> None:
         """What is remembered of a slice that failed, too: it has loaded rows."""
         state["columns"] = self.drift.remember()
-        state["synced_us"] = (self.synced_at - at_epoch(0)) // timedelta(microseconds=1)
+        state["tenant"] = self.run.settings.base_url
+        if self.client.stats.requests:  # else nobody has told the server's time
+            state["synced_us"] = to_us(self.synced_at)
         self.result.new_columns += self.drift.added
 
 
@@ -311,6 +344,14 @@ def raws(rows: Iterable[Row]) -> list[bytes]:
 def from_rows(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     schema = RAW_TABLES[name].schema
     return pa.table({f.name: pa.array([r.get(f.name) for r in rows], f.type) for f in schema})
+
+
+def from_us(microseconds: int) -> datetime:
+    return at_epoch(0) + timedelta(microseconds=microseconds)
+
+
+def to_us(at: datetime) -> int:
+    return (at - at_epoch(0)) // timedelta(microseconds=1)
 
 
 def _show(window: Window) -> str:

@@ -67,20 +67,20 @@ def stamp(table: pa.Table, column: str, value: datetime | None) -> pa.Table:
     return table.set_column(index, column, filled)
 
 
-def versions(rows: pa.Table, stored: pa.Table) -> pa.Table:
-    """A version of each activity whose followed columns differ from the stored row's."""
-    at = pc.index_in(rows.column("id"), value_set=stored.column("id").combine_chunks())
-    changed: Any = at.is_null() if hasattr(at, "is_null") else pc.is_null(at)
-    pairs = [(c, c) for c in VERSION_COLUMNS.values()] + [("_deleted_at", "_deleted_at")]
-    for new, old in pairs:
-        after, before = rows.column(new), stored.column(old).take(at)
-        if new == "_deleted_at":
-            after, before = pc.is_null(after), pc.is_null(before)
+def versions(rows: pa.Table, last: pa.Table) -> pa.Table:
+    """A version of each activity whose followed columns differ from its last version's."""
+    found = pa.table(
+        {"activity_id": rows.column("id")}
+        | {to: rows.column(column) for to, column in VERSION_COLUMNS.items()}
+        | {"is_deleted": pc.is_valid(rows.column("_deleted_at"))}
+    )
+    at = pc.index_in(
+        found.column("activity_id"), value_set=last.column("activity_id").combine_chunks()
+    )
+    changed: Any = pc.is_null(at)
+    for name in (*VERSION_COLUMNS, "is_deleted"):
+        after, before = found.column(name), last.column(name).take(at)
         same = pc.fill_null(pc.equal(after, before), False)  # noqa: FBT003
         both_null = pc.and_(pc.is_null(after), pc.is_null(before))
         changed = pc.or_(changed, pc.invert(pc.or_(same, both_null)))
-    found = rows.filter(changed)
-    columns = {"activity_id": found.column("id")}
-    columns |= {to: found.column(column) for to, column in VERSION_COLUMNS.items()}
-    columns["is_deleted"] = pc.is_valid(found.column("_deleted_at"))
-    return pa.table(columns)
+    return found.filter(changed)

@@ -20,18 +20,18 @@ from crmcom.contacts import read_contacts
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
 from crmcom.feed import Feed, from_rows
 from crmcom.records import ACCOUNT, ACTIVITY, CONTACT
-from crmcom.run import Result, Run
 from crmcom.schema import RAW_TABLES
 from crmcom.settings import setting
 from crmcom.stored import Destination
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
     import pyarrow as pa
     from dlt.extract import DltResource
 
     from crmcom.records import Record
+    from crmcom.run import Result, Run
 
 QUEUED_TABLES = 8
 
@@ -50,7 +50,7 @@ def resource(name: str, run: Run) -> DltResource:
     key = RAW_TABLES[name].primary_key
 
     async def read() -> AsyncIterator[Any]:
-        _begin_slice(run)
+        _begin_slice(name, run, dlt.current.source_state().get("resources", {}))
         state = dlt.current.resource_state()
         queue: asyncio.Queue[Any] = asyncio.Queue(QUEUED_TABLES)
         reading = asyncio.create_task(_read(name, run, state, queue))
@@ -69,12 +69,29 @@ def resource(name: str, run: Run) -> DltResource:
     )
 
 
-def _begin_slice(run: Run) -> None:
+def _begin_slice(name: str, run: Run, states: Mapping[str, Any]) -> None:
     """The first resource of a source that dlt reads makes the run ready for the slice."""
     source = Container()[SourceInjectableContext].source
+    if run.slice_of is source and name in run.begun:
+        run.start_anew()  # somebody gives the same source to dlt once more
     if run.slice_of is not source:
+        _same_tenant(run, states.values())
         run.slice_of = source
-        run.next_slice(set(source.resources.selected))
+        run.next_slice(
+            set(source.resources.selected),
+            after_us=max((s.get("synced_us", 0) for s in states.values()), default=0),
+        )
+    run.begun.add(name)
+
+
+def _same_tenant(run: Run, states: Iterable[Mapping[str, Any]]) -> None:
+    """A dataset holds one tenant: two would overwrite each other's records."""
+    here = run.settings.base_url
+    for there in {s["tenant"] for s in states if "tenant" in s} - {here}:
+        raise SettingsError(
+            f"this dataset holds the data of {there}, and {setting('base_url')} is {here}: "
+            "name another --dataset or --database for it"
+        )
 
 
 async def _read(name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Any]) -> None:
@@ -92,7 +109,7 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     A failure is kept in its result and stops no other; a login that is refused ends the run.
     """
     result = run.result(name)
-    if result.finished_at is not None and result.caught_up:
+    if result.finished_at is not None and (result.caught_up or result.error):
         return  # an earlier slice of this run came to its end
     record, read = _READERS[name]
 
@@ -103,11 +120,10 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     # A copy: what a slice that fails has written of its bookmarks must not be kept.
     after = copy.deepcopy(dict(state))
     feed = Feed(run, client, Destination(), record, state=after, put=put)
-    result.error, result.caught_up = None, False
+    result.caught_up = False
     try:
         with client.counting() as count:
             try:
-                _same_tenant(run, after)
                 await read(feed)
             except CrmcomError as error:
                 result.error = error
@@ -119,22 +135,12 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
                 state.update(after)
         result.requests += count.requests
         result.retries += count.retries
-        result.started_at = result.started_at or feed.synced_at
+        result.started_at = result.started_at or feed.now
         result.finished_at = feed.now
         await feed.put("_sync_runs", from_rows("_sync_runs", [_ledger_row(run, result)]))
     finally:
         await run.leave()
         run.progress()
-
-
-def _same_tenant(run: Run, state: dict[str, Any]) -> None:
-    """A dataset holds one tenant: two would overwrite each other's records."""
-    here, there = run.settings.base_url, state.setdefault("tenant", run.settings.base_url)
-    if here != there:
-        raise SettingsError(
-            f"this dataset holds the data of {there}, and {setting('base_url')} is {here}: "
-            "name another --dataset or --database for it"
-        )
 
 
 def _ledger_row(run: Run, result: Result) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import httpx
     import pyarrow as pa
 
+    from crmcom.retrying import Patience
     from crmcom.settings import Settings
 
 Verdict = Literal["proven", "unproven", "failed"]
@@ -40,6 +41,8 @@ class Result:
     windows: int = 0
     deleted: int = 0
     partial: bool = False
+    held_back: bool = False
+    """Whether deletions were found, too many of them to be marked."""
     notices: list[str] = field(default_factory=list)
     new_columns: list[str] = field(default_factory=list)
     error: CrmcomError | None = None
@@ -90,7 +93,8 @@ class Run:
 
     `reconcile`: list everything and look for what is gone. `slice_rows`: rows of one resource
     after which a slice ends, None for never. `raises`: a resource that fails ends the load.
-    `transport` replaces the network.
+    `transport` replaces the network, `patience` says how long a server
+    that fails is worth asking.
     """
 
     settings: Settings
@@ -101,6 +105,7 @@ class Run:
     slice_rows: int | None = None
     raises: bool = False
     transport: httpx.AsyncBaseTransport | None = None
+    patience: Patience | None = None
     run_id: str = field(default_factory=new_run_id)
     results: dict[str, Result] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
@@ -110,8 +115,16 @@ class Run:
     contacts_listed: asyncio.Event = field(default_factory=asyncio.Event)
     fan_out: set[str] = field(default_factory=set)
     """Contacts whose accounts are to be listed, as the contacts of this slice show them."""
+    observed: set[str] = field(default_factory=set)
+    """Accounts that this run has read, in whichever of its slices."""
+    rejects: set[tuple[str, str | None, str]] = field(default_factory=set)
+    """What was rejected: several listings may bring the same record."""
     slice_of: object = None
     """The source that reads the current slice."""
+    begun: set[str] = field(default_factory=set)
+    """The resources that the current slice has begun to read."""
+    after_us: int = 0
+    """The time of the last slice that was loaded."""
     _open: int = 0
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -123,21 +136,29 @@ class Run:
         """Whether no resource has a further slice."""
         return all(r.caught_up or r.error for r in self.results.values())
 
-    def next_slice(self, selected: set[str]) -> None:
+    def next_slice(self, selected: set[str], after_us: int = 0) -> None:
         """Make ready for a slice; the events belong to the event loop that will run it."""
         self.contacts_listed = asyncio.Event()
         self._opening = asyncio.Lock()
         self.fan_out = set()
-        self.synced_at = None
+        self.begun = set()
+        self.synced_at, self.after_us = None, after_us
         if "contacts" not in selected:
             self.contacts_listed.set()
+
+    def start_anew(self) -> None:
+        """Forget what this run has done: it becomes another one."""
+        self.run_id = new_run_id()
+        self.slice_of = None
+        self.results, self.notices = {}, []
+        self.observed, self.rejects = set(), set()
 
     async def enter(self) -> Client:
         """The client, opened by the first resource that needs it."""
         async with self._opening:
             self._open += 1
             if self.client is None:
-                client = Client(self.settings, transport=self.transport)
+                client = Client(self.settings, transport=self.transport, patience=self.patience)
                 self.client = await client.__aenter__()
             return self.client
 

@@ -6,16 +6,18 @@ answer stands for a table that does not exist yet.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import dlt
 import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from crmcom.schema import RAW_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
 _IDS_A_QUERY = 2_000
@@ -27,9 +29,18 @@ class Stored(Protocol):
         ...
 
     def ids(
-        self, table: str, *, state: str | None = None, synced_after: datetime | None = None
+        self,
+        table: str,
+        *,
+        state: str | None = None,
+        synced_after: datetime | None = None,
+        deleted: bool = False,
     ) -> list[str]:
-        """Ids of the rows that are not deleted, of one state or loaded after a time."""
+        """Ids of the rows that are not deleted (or are), of one state or loaded after a time."""
+        ...
+
+    def versions(self, activity_ids: Iterable[str]) -> pa.Table:
+        """The last version of each of these activities, those that have any."""
         ...
 
     def accounts_to_refresh(self, budget: int) -> list[str]:
@@ -41,44 +52,77 @@ class Destination:
     """Asks the destination of the running pipeline, in plain SQL."""
 
     def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
-        found = [
-            self._query(table, "*", f"id in ({', '.join(map(_quote, part))})")
-            for part in _parts(sorted(ids))
-        ]
-        return pa.concat_tables([_empty(table), *filter(len, found)], promote_options="default")
+        return self._of(table, "id", ids)
 
     def ids(
-        self, table: str, *, state: str | None = None, synced_after: datetime | None = None
+        self,
+        table: str,
+        *,
+        state: str | None = None,
+        synced_after: datetime | None = None,
+        deleted: bool = False,
     ) -> list[str]:
-        where = ["_deleted_at is null"]
+        where = [f"_deleted_at is {'not ' if deleted else ''}null"]
         if state is not None:
             where.append(f"state = {_quote(state)}")
         if synced_after is not None:
             where.append(f"_synced_at > timestamp '{synced_after:%Y-%m-%d %H:%M:%S.%f}'")
-        found = self._query(table, "id", " and ".join(where))
+        with self._asking(table) as query:
+            found = query("id", " and ".join(where))
         return [str(x) for x in found.column("id").to_pylist()]
+
+    def versions(self, activity_ids: Iterable[str]) -> pa.Table:
+        found = self._of("activity_versions", "activity_id", activity_ids)
+        # By the load's time: the server's clock may have been set back between two readings.
+        order = [("activity_id", "ascending"), ("_synced_at", "ascending"), ("run_id", "ascending")]
+        found = found.sort_by(order)
+        ids = found.column("activity_id").combine_chunks()
+        last = pc.not_equal(ids[:-1], ids[1:])
+        return found.filter(
+            pa.concat_arrays([last, pa.array([True] * min(1, len(ids)), pa.bool_())])
+        )
 
     def accounts_to_refresh(self, budget: int) -> list[str]:
-        found = self._query(
-            "accounts",
-            "id",
-            "_deleted_at is null order by case when overdue_amount > 0 then 0 else 1 end, "
-            f"_synced_at, id limit {budget}",
-        )
+        with self._asking("accounts") as query:
+            found = query(
+                "id",
+                "_deleted_at is null order by case when overdue_amount > 0 then 0 else 1 end, "
+                f"_synced_at, id limit {budget}",
+            )
         return [str(x) for x in found.column("id").to_pylist()]
 
-    def _query(self, table: str, columns: str, where: str) -> pa.Table:
+    def _of(self, table: str, key: str, ids: Iterable[str]) -> pa.Table:
+        """The rows with these values in `key`."""
+        parts = list(_parts(sorted(set(ids))))
+        if not parts:
+            return _empty(table)
+        with self._asking(table) as query:
+            found = [query("*", f"{key} in ({', '.join(map(_quote, part))})") for part in parts]
+        return pa.concat_tables([_empty(table), *filter(len, found)], promote_options="default")
+
+    @contextmanager
+    def _asking(self, table: str) -> Iterator[Callable[[str, str], pa.Table]]:
+        """One connection for the parts of one question: opening a file costs more than asking."""
         with dlt.current.pipeline().sql_client() as client:
             name = client.make_qualified_table_name(table)
-            try:
-                # Raw SQL: dlt's dataset() parses it with sqlglot, seconds for long id lists.
-                sql = f"select {columns} from {name} where {where}"  # noqa: S608
-                with client.execute_query(sql) as cursor:
-                    found: Any = cursor.arrow()
-            except DatabaseUndefinedRelation:
-                return _empty(table)
-        drop = [c for c in found.column_names if c.startswith("_dlt_")]
-        return found.drop_columns(drop)
+
+            def query(columns: str, where: str) -> pa.Table:
+                try:
+                    # Raw SQL: dlt's dataset() parses it with sqlglot, seconds for long id lists.
+                    sql = f"select {columns} from {name} where {where}"  # noqa: S608
+                    with client.execute_query(sql) as cursor:
+                        found = _fetched(cursor)
+                except DatabaseUndefinedRelation:
+                    return _empty(table)
+                return found.drop_columns([c for c in found.column_names if c.startswith("_dlt_")])
+
+            yield query
+
+
+def _fetched(cursor: Any) -> Any:
+    """All rows as Arrow. dlt calls what DuckDB 1.5 warns of and DuckDB 2 no longer has."""
+    fetch = getattr(cursor.native_cursor, "to_arrow_table", None) or cursor.arrow
+    return fetch()
 
 
 def _empty(table: str) -> pa.Table:

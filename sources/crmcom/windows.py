@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crmcom.feed import raws
 from crmcom.listing import CAP, Window
@@ -57,27 +57,43 @@ class Plan:
     def commit(self, feed: Feed) -> None:
         """Move the bookmark: the end of the last window listed, never a date seen in a row."""
         feed.result.caught_up = self.caught_up
-        at_s = self.end_s if self.caught_up else self.reached_s
         if feed.run.backfill is not None:
             feed.result.partial = True
-            feed.state["backfill"] = [feed.run.backfill.start_s, feed.run.backfill.end_s, at_s]
+            asked = [feed.run.backfill.start_s, feed.run.backfill.end_s]
+            _keep(feed, "backfill", None if self.caught_up else [*asked, self.reached_s])
             return
-        feed.state["bookmark_s"] = at_s
-        feed.state["backlog"] = not self.caught_up
-        if self.covers_all or (self.first and self.caught_up):
-            feed.state["reconciled_s"] = epoch_s(feed.now)
+        _keep(feed, "reached_s", None if self.caught_up else self.reached_s)
+        if not self.caught_up:
+            return
+        feed.state["bookmark_s"] = self.end_s
+        if self.covers_all or self.first:
+            # What was held back is looked for again in each run, until somebody accepts it.
+            feed.state["reconciled_s"] = 0 if feed.result.held_back else epoch_s(feed.now)
+        # A first load in slices has not seen what was deleted meanwhile.
+        feed.result.caught_up = self.covers_all or not (self.first and feed.run.reconcile)
+
+
+def _keep(feed: Feed, name: str, value: Any) -> None:
+    if value is None:
+        feed.state.pop(name, None)
+    else:
+        feed.state[name] = value
 
 
 def due(feed: Feed) -> Plan:
-    """The window that the next slice of this resource has to ask for."""
+    """The window that the next slice of this resource has to ask for.
+
+    `bookmark_s`: where the windows of the last run that came to its end ended. `reached_s`: how
+    far one has come that did not.
+    """
     run, state = feed.run, feed.state
-    start = run.settings.start
-    start_s = None if start is None else epoch_s(start)
+    start_s = None if run.settings.start is None else epoch_s(run.settings.start)
     end_s = feed.end_s
     if run.backfill is not None:
         return _backfill(feed, end_s)
     bookmark_s: int | None = state.get("bookmark_s")
-    first = bookmark_s is None or bool(state.get("backlog"))
+    reached_s: int | None = state.get("reached_s")
+    first = bookmark_s is None
     if feed.result.resource in run.settings.full_scan:
         return Plan(
             Window(None, None),
@@ -94,10 +110,10 @@ def due(feed: Feed) -> Plan:
         return Plan(
             window, end_s, start_s, first, is_full=True, listed="reconcile", limit_rows=None
         )
-    if bookmark_s is None:
+    if reached_s is not None:
+        from_s: int | None = reached_s
+    elif bookmark_s is None:
         from_s = start_s
-    elif first:
-        from_s = bookmark_s
     else:
         from_s = bookmark_s - run.settings.lookback_s
         if start_s is not None:
@@ -112,7 +128,7 @@ def due(feed: Feed) -> Plan:
         is_full=False,
         listed="created_on",
         limit_rows=run.slice_rows,
-        from_scratch=bookmark_s is None,
+        from_scratch=first and reached_s is None,
     )
 
 
@@ -127,11 +143,11 @@ def _backfill(feed: Feed, now_s: int) -> Plan:
     asked = feed.run.backfill
     assert asked is not None  # noqa: S101  # the caller has just looked
     start_s, end_s = asked.start_s, min(asked.end_s, now_s)
-    begun = feed.state.get("backfill")
-    if begun is not None and begun[0] == asked.start_s and begun[1] == asked.end_s:
-        start_s = min(begun[2], end_s)
+    match feed.state.get("backfill"):
+        case [asked.start_s, asked.end_s, int(reached_s)]:
+            start_s = reached_s
     return Plan(
-        Window(start_s, end_s),
+        Window(start_s, max(start_s, end_s)),
         end_s,
         None,
         first=True,
