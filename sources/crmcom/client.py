@@ -207,26 +207,21 @@ class Client:
 
     async def _ask(self, request: Request) -> Reply:
         """One try. A token that turns out to have expired is renewed within it, once."""
-        session = await self._current_session()
-        try:
-            return await self._get(request, session)
-        except LoginRefused as error:
-            evidence = error.evidence
-        if session is None:
-            raise self._refuse(auth.refused(self._who, evidence))
-        self._counts.again(request.endpoint.name, "expired token")
-        renewed = await self._current_session(spent=session)
-        try:
-            return await self._get(request, renewed)
-        except LoginRefused as error:
-            evidence = error.evidence
-        raise self._refuse(auth.refused(self._who, evidence))
-
-    async def _get(self, request: Request, session: auth.Session | None) -> Reply:
-        async with self._turn(request), self._introduced():
-            sent = self._wire.request("GET", request, auth.headers(self._who, session))
-            answer = await self._wire.send(request, sent, self._try_s(request))
-            return self._judged(request, answer)
+        spent: auth.Session | None = None
+        while True:
+            await self._ensure_session(spent)
+            async with self._turn(request), self._introduced():
+                session = self._session  # the latest: waiting for our turn took its time
+                sent = self._wire.request("GET", request, auth.headers(self._who, session))
+                try:
+                    answer = await self._wire.send(request, sent, self._try_s(request))
+                    return self._judged(request, answer)
+                except LoginRefused as error:
+                    evidence = error.evidence
+            if session is None or spent is not None:
+                raise self._refuse(auth.refused(self._who, evidence))
+            spent = session
+            self._counts.again(request.endpoint.name, "expired token")
 
     @asynccontextmanager
     async def _turn(self, request: Request) -> AsyncIterator[None]:
@@ -296,23 +291,22 @@ class Client:
 
     # --- the session ---------------------------------------------------------------------
 
-    async def _current_session(self, spent: auth.Session | None = None) -> auth.Session | None:
-        """A session that is neither `spent` nor over; many who ask at once cause one login."""
-        if not isinstance(self._who, Login):
-            return None
+    async def _ensure_session(self, spent: auth.Session | None) -> None:
+        """Sees to a session that is neither `spent` nor over. Many who ask cause one login."""
         who = self._who
-        if not self._is_good(self._session, spent):
-            async with self._login:
-                if self._refused:
-                    raise self._refuse(self._refused)
-                if not self._is_good(self._session, spent):
-                    await self._insist(auth.LOGIN, lambda: self._log_in(who))
-        return self._session
+        if not isinstance(who, Login) or self._has_session(spent):
+            return
+        async with self._login:
+            if self._refused:
+                raise self._refuse(self._refused)
+            if not self._has_session(spent):
+                await self._insist(auth.LOGIN, lambda: self._log_in(who))
 
-    def _is_good(self, session: auth.Session | None, spent: auth.Session | None) -> bool:
-        return (
-            session is not None and session is not spent and not session.is_over(self.server_now())
-        )
+    def _has_session(self, spent: auth.Session | None) -> bool:
+        session = self._session
+        if session is None or session is spent:
+            return False
+        return not session.is_over(self.server_now())
 
     async def _log_in(self, who: Login) -> Reply:
         async with self._turn(auth.LOGIN):

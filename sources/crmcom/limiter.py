@@ -52,21 +52,22 @@ class Limiter:
         if result == "refused":
             self.pace.refused(ticket.epoch, now, retry_after_s)
         elif result != "unknown":
-            self.pace.accepted(ticket.epoch, now)
+            self.pace.accepted(now)
             self.concurrency.sample(ticket.kind, now - ticket.sent_at, result)
 
 
 class Concurrency:
     """The number of requests in flight that the server bears without answering more slowly.
 
-    Judged once per window of at least `limit` replies. It grows by a quarter while the mean
-    latency stays near the best window's mean (by kind: a list takes longer than one record),
-    and halves when more replies fail than used to: a server where a fifth fails always is
-    no reason to ask one at a time.
+    Judged once per window of replies. It grows by a quarter while the mean latency stays near
+    the best window's mean (by kind: a list takes longer than one record), and halves when more
+    replies fail than used to: a server where a fifth fails always is no reason to ask one at a
+    time.
     """
 
-    START = 8
-    FLAT, SLOW = 1.5, 2.5
+    START, FLOOR = 8, 4
+    WINDOW = 20
+    FLAT, SLOW = 2.0, 3.0
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
@@ -86,19 +87,19 @@ class Concurrency:
             self._trouble += 1
         else:
             self._latencies[kind].append(latency_s)
-        if self._replies >= max(self.limit, self.START):
+        if self._replies >= max(2 * self.limit, self.WINDOW):
             self._judge()
             self._begin()
 
     def _judge(self) -> None:
         trouble = self._trouble / self._replies
-        worse = trouble > 1.5 * self._usual_trouble + 0.1
+        worse = trouble > 1.5 * self._usual_trouble + 0.25
         self._usual_trouble += 0.3 * (trouble - self._usual_trouble)
         slowness = self._slowness()
         if worse:
             self.limit = max(1, self.limit // 2)
         elif slowness > self.SLOW:
-            self.limit = max(1, self.limit * 3 // 4)
+            self.limit = max(min(self.FLOOR, self.limit), self.limit * 3 // 4)
         elif slowness < self.FLAT and self.peak >= self.limit:
             self.limit = min(self.maximum, self.limit + max(1, self.limit // 4))
 
@@ -107,8 +108,9 @@ class Concurrency:
         total = weight = 0.0
         for kind, latencies in self._latencies.items():
             mean = sum(latencies) / len(latencies)
-            # The best is forgotten by 2 % a window: the server may have changed for good.
-            best = self._best[kind] = min(self._best.get(kind, mean) * 1.02, mean)
+            # The best is forgotten by 5 % a window: the server may have changed for good, and
+            # the best of many windows owes something to luck.
+            best = self._best[kind] = min(self._best.get(kind, mean) * 1.05, mean)
             total += len(latencies) * mean / max(best, 1e-9)
             weight += len(latencies)
         return total / weight if weight else (self.FLAT + self.SLOW) / 2
@@ -117,40 +119,44 @@ class Concurrency:
 class Pace:
     """The rate that the server takes.
 
-    Unlimited until the first refusal. Then: just below the refused rate for a while (`hold`),
-    slowly through it (`crawl`), and where nothing happens ever faster (`surge`), so that a
-    limit that doubled is found within ten seconds. A refusal is paid for before the next is
-    risked: with `PRICE` accepted requests.
+    Unlimited until refusals show a limit. Then: just below the rate that was refused (`hold`),
+    slowly through it (`crawl`), and where nothing happens ever faster (`surge`), so that a limit
+    that doubled is found within ten seconds. Each hold after a refusal at the same rate is twice
+    as long as the last, until a refusal is paid for with `PRICE` accepted requests.
 
-    A `Retry-After` holds everybody back, with one exception. One second is the header's
-    smallest step, which servers round milliseconds up to; a single refusal with it, while
-    others are accepted, slows us down but stops only the refused request.
+    A `Retry-After` holds everybody back, with one exception. One second is the header's smallest
+    step, which servers round milliseconds up to: a lone refusal with it, among others that are
+    accepted, slows us down and stops only the refused request.
 
-    Refusals that do not become fewer when we slow down are not about our pace (a gateway at
-    random, another client's traffic): up to that share they are tolerated.
+    Refusals that do not end when we slow down are not about our pace (a gateway's bad luck,
+    another client's traffic). Up to their share they are tolerated.
     """
 
-    PRICE = 150
-    CRAWL_S, CRAWL = 1.0, 0.08
+    PRICE = 100
+    HOLD_S, LONGEST_HOLD_S = 3.0, 15.0
+    CRAWL_S, CRAWL = 1.5, 0.08
     SURGE = 1.5
     SLACK_S = 0.02
     FLOOR = 0.5
+    BLOCKED_S = 0.1
+    SETTLE_S = 0.25
 
     def __init__(self, maximum: float | None = None) -> None:
         self.maximum = maximum or math.inf
         self.paused_until = -math.inf
-        self._good = math.inf  # a rate that was borne
+        self._good = math.inf  # the rate to hold
         self._hold_s = 0.0
+        self._since = -math.inf  # when the hold began
         self._next = -math.inf
-        self._recent_sent: deque[float] = deque()
-        self._recent_accepted: deque[float] = deque()
-        self._refusals = 0.0  # share of all replies, lately
+        self._flowing_since: float | None = None
+        self._flow_accepted = 0
+        self._sent, self._accepted = _LastSecond(), _LastSecond()
+        self._epoch = self._epoch_accepted = 0
+        self._in_a_row = 0
+        self._was_blocked = False
+        self._confirmed, self._good_before = 0, 1.0
+        self._refusals = 0.0  # their share of the replies, lately
         self._tolerated = 0.0
-        self._begun: float | None = None
-        self._borne_before = 0.0
-        self._epoch = 0
-        self._since = 0.0
-        self._accepted = self._in_a_row = 0
         self._series_rate = math.inf
         self._series_accepted = self._series_refused = self._series_cuts = 0
 
@@ -158,12 +164,12 @@ class Pace:
 
     def rate(self, now: float) -> float:
         """Requests per second, now."""
-        after_s = now - self._since - self._hold_s
+        over_s = now - self._since - self._hold_s
         grown = 1.0
-        if after_s > 0:
-            grown += self.CRAWL * min(1.0, after_s / self.CRAWL_S)
-        if after_s > self.CRAWL_S:
-            grown *= self.SURGE ** min(after_s - self.CRAWL_S, 60.0)
+        if over_s > 0:
+            grown += self.CRAWL * min(1.0, over_s / self.CRAWL_S)
+        if over_s > self.CRAWL_S:
+            grown *= self.SURGE ** min(over_s - self.CRAWL_S, 60.0)
         return min(self.maximum, self._good * grown)
 
     def wait_s(self, now: float) -> float:
@@ -172,102 +178,144 @@ class Pace:
     # --- told ----------------------------------------------------------------------------
 
     def sent(self, now: float) -> int:
-        """Returns the epoch: a refusal speaks about the rate at which its request was sent."""
-        if self._begun is None:
-            self._begun = self._since = now
+        """Returns the epoch: a refusal speaks of the rate at which its request was sent."""
+        if self._flowing_since is None:
+            self._flowing_since = now
         rate = self.rate(now)
         if rate < math.inf:
             # A timer is late by a millisecond or more; what it lost is made good at once.
             self._next = max(self._next, now - self.SLACK_S) + 1 / rate
-        _remember(self._recent_sent, now)
+        self._sent.add(now)
         return self._epoch
 
-    def accepted(self, epoch: int, now: float) -> None:
+    def accepted(self, now: float) -> None:
         self._refusals *= 0.98
-        _remember(self._recent_accepted, now)
-        if epoch == self._epoch:
-            self._accepted += 1
-            self._series_accepted += 1
-            self._in_a_row = 0
+        self._tolerated *= 0.99997  # half of it after 23,000 replies: it may be wrong
+        self._accepted.add(now)
+        self._series_accepted += 1
+        self._in_a_row = 0
+        self._epoch_accepted += 1
+        self._flow_accepted += 1
 
     def refused(self, epoch: int, now: float, retry_after_s: float | None) -> None:
-        self._refusals = self._refusals * 0.98 + 0.02
-        if retry_after_s is not None and retry_after_s > 1:
-            self.paused_until = max(self.paused_until, now + retry_after_s)
-        if epoch != self._epoch:
-            return  # sent before we slowed down
-        self._in_a_row += 1
-        rate = min(self.rate(now), self._sending_rate(now))
-        if self._is_calm(now):
-            self._start_series(rate)
+        self._refusals += 0.02 * (1 - self._refusals)
         self._series_refused += 1
-        if self._tolerated and self._refusals <= self._tolerated and self._in_a_row < 5:
+        self._in_a_row += 1
+        long = retry_after_s is not None and retry_after_s > 1
+        if epoch != self._epoch:  # sent before we slowed down
+            if retry_after_s is not None and long:
+                self._pause(now, retry_after_s)
             return
-        self._slow_down(rate, now, retry_after_s)
+        rate = min(self.rate(now), self._sending_rate(now))
+        enough = max(5 if self._tolerated else 3, self.BLOCKED_S * rate)
+        if self._good == math.inf and not self._tolerated:
+            enough = 5
+        blocked = long or self._in_a_row >= enough
+        if blocked or not self._is_tolerable(now):
+            pause_s = 1.0 if retry_after_s is None else retry_after_s
+            self._slow_down(now, rate, pause_s if blocked else None)
 
     # --- decided -------------------------------------------------------------------------
 
-    def _slow_down(self, rate: float, now: float, retry_after_s: float | None) -> None:
-        pause_s = retry_after_s if retry_after_s is not None else 1.0
-        first = self._good == math.inf
-        if first or self._in_a_row >= 3 or pause_s > 1:
-            # Blocked: what was accepted must last until the server opens again.
-            self.paused_until = max(self.paused_until, now + pause_s)
-            borne = self._accepted / max(
-                1.0, now - self._since + pause_s * (pause_s > 1 or not first)
-            )
-            self._series_cuts = 0
-            new = borne if first else max(rate / 2, min(borne, rate * 0.96))
-            hold_s = self._price_s(new)
-        elif rate > 1.1 * self._good:
-            # The limit lies between the rate that was borne and this one.
-            new, hold_s = (self._good + rate) / 2, 1.0
-            self._borne_before = self._good
-        elif self._borne_before:
-            new, hold_s = self._borne_before, self._price_s(self._borne_before)
-            self._borne_before = 0.0
+    def _is_tolerable(self, now: float) -> bool:
+        if self._good == math.inf and not self._tolerated:
+            # Too little is known for a rate: one refusal among the first few requests.
+            return self._sent.count(now) < 20 or self._flowing_s(now) < 1
+        if self._refusals <= self._tolerated:
+            return True
+        # A window that was filled at the old rate goes on refusing for a while.
+        settle_s = max(self.SETTLE_S, 10 / self._good)
+        return self._series_cuts > 0 and now - self._since < settle_s
+
+    def _slow_down(self, now: float, rate: float, blocked_s: float | None) -> None:
+        if now > self._since + self._hold_s:
+            # Refused while we tried more: that is what trying is for.
+            same = abs(self._good / self._good_before - 1) < 0.1
+            self._confirmed = self._confirmed + 1 if same else 0
+            self._good_before = self._good
+            self._begin_series(rate)
+        self._series_cuts += 1
+        new = min(rate * 0.96, self._borne(now, rate, blocked_s))
+        if self._is_noise(new):
+            self._tolerated = min(0.6, 1.2 * self._series_share() + 0.04)
+            new, self._hold_s, blocked_s = self._series_rate, 0.0, None
         else:
-            self._series_cuts += 1
-            new = rate * (0.96 if self._series_cuts == 1 else 0.92)
-            hold_s = self._price_s(new)
-        if self._series_cuts >= 5 and self._series_share() < 0.2:
-            self._tolerated = 1.5 * self._series_share() + 0.05
-            new, hold_s = self._series_rate, 0.0
-        self._good, self._hold_s = max(self.FLOOR, new), hold_s
+            if new < 0.85 * self._good_before:
+                self._confirmed = 0
+            price_s = self.PRICE * self._series_refused / max(new, self.FLOOR)
+            earned_s = min(self.LONGEST_HOLD_S, self.HOLD_S * 2**self._confirmed)
+            self._hold_s = max(self.HOLD_S, min(price_s, earned_s))
+        self._was_blocked = blocked_s is not None
+        if blocked_s is not None:
+            self._pause(now, blocked_s)
+            self._in_a_row = 0
+            # A stretch of nothing but refusals is a limit's, and no noise.
+            self._begin_series(new)
+            self._tolerated = 0.0
+        self._good = max(self.FLOOR, new)
+        self._since = max(now, self.paused_until)
         self._next = now + 1 / self._good
         self._epoch += 1
-        self._start_epoch(max(now, self.paused_until))
+        self._epoch_accepted = 0
 
-    def _price_s(self, rate: float) -> float:
-        return min(60.0, max(3.0, self.PRICE * self._series_refused / max(rate, self.FLOOR)))
+    def _pause(self, now: float, seconds: float) -> None:
+        self.paused_until = max(self.paused_until, now + seconds)
+        self._flowing_since = None
+        self._flow_accepted = 0
 
-    def _start_epoch(self, now: float) -> None:
-        self._since = now
-        self._accepted = self._in_a_row = 0
+    def _borne(self, now: float, rate: float, blocked_s: float | None) -> float:
+        """The rate that the server accepted of the `rate` that we sent."""
+        flowing_s = self._flowing_s(now)
+        accepted = self._accepted.count(now)
+        if blocked_s is not None and blocked_s > 1:
+            # The quota of a longer time is used up: what it held must last that long.
+            return self._flow_accepted / (flowing_s + blocked_s)
+        if self._good == math.inf:
+            return accepted
+        if blocked_s is not None and self._was_blocked and flowing_s < 1.5:
+            return rate * 0.7  # again, and at once
+        if blocked_s is None and self._series_cuts > 1:
+            epoch_s = max(now - self._since, self.SETTLE_S)
+            return max(rate * 0.7, 0.97 * self._epoch_accepted / epoch_s)
+        if flowing_s < self.SETTLE_S:
+            return rate  # too little was seen
+        return max(rate * 0.7, 0.97 * accepted / min(1.0, flowing_s))
 
-    def _is_calm(self, now: float) -> bool:
-        return now - self._since > 1 and self._accepted >= 20
+    def _flowing_s(self, now: float) -> float:
+        return 0.0 if self._flowing_since is None else now - self._flowing_since
 
-    def _start_series(self, rate: float) -> None:
+    def _sending_rate(self, now: float) -> float:
+        span_s = min(1.0, max(self._flowing_s(now), 0.05))
+        return max(self.FLOOR, 1.05 * self._sent.count(now) / span_s)
+
+    def _is_noise(self, new: float) -> bool:
+        """A limit would have been met by now: it was never far below what was accepted."""
+        share = self._series_share()
+        cuts = 8 if share < 0.25 else 12
+        limit = (1 - share) * self._series_rate
+        return share < 0.5 and self._series_cuts >= cuts and new < 0.7 * limit
+
+    def _begin_series(self, rate: float) -> None:
+        """What happens from one attempt at a higher rate to the next."""
         self._series_rate = rate
-        self._series_accepted = self._series_refused = self._series_cuts = 0
-        self._borne_before = 0.0
+        self._series_accepted = self._series_cuts = 0
+        self._series_refused = 1  # the one that ends the attempt
 
     def _series_share(self) -> float:
         return self._series_refused / max(1, self._series_refused + self._series_accepted)
 
-    def _sending_rate(self, now: float) -> float:
-        _forget(self._recent_sent, now)
-        span_s = min(1.0, now - (self._begun or now))
-        return max(self.FLOOR, len(self._recent_sent) / max(span_s, 0.01))
 
+class _LastSecond:
+    """Counts what happened within the last second."""
 
-def _remember(times: deque[float], now: float) -> None:
-    times.append(now)
-    _forget(times, now)
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
 
+    def add(self, now: float) -> None:
+        self._times.append(now)
+        self.count(now)
 
-def _forget(times: deque[float], now: float) -> None:
-    """Keep one second."""
-    while times and times[0] <= now - 1:
-        times.popleft()
+    def count(self, now: float) -> int:
+        while self._times and self._times[0] <= now - 1:
+            self._times.popleft()
+        return len(self._times)
