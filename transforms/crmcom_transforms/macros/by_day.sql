@@ -91,6 +91,22 @@
 
 
 {#
+    What a `by_day` model was made from when it was last built to its end, for the model that
+    plans it; none on a first build or when all is to be built again.
+#}
+{% macro built_before(plan) %}
+    {%- if not execute or should_full_refresh() -%}
+        {{ return(none) }}
+    {%- endif -%}
+    {{ return(adapter.get_relation(
+        database=plan.database,
+        schema=plan.schema,
+        identifier=plan.identifier | replace('_plan', '_built'),
+    )) }}
+{% endmacro %}
+
+
+{#
     The same table, built already and just so, in the file that the raw tables are read from:
     a report as of a past day, made in a file of its own, then reads it there. None where there
     is no such table, or it was built from other variables or does not reach the day.

@@ -44,6 +44,11 @@
 {%- endmacro %}
 
 
+{% macro add_hours(moment, hours) -%}
+    {{ dbt.dateadd('hour', hours, moment) }}
+{%- endmacro %}
+
+
 {# A condition: the row was loaded by `crmcom_known_at`. #}
 {% macro is_known(synced_at) -%}
     {%- set known_at = var('crmcom_known_at', none) -%}

@@ -44,6 +44,16 @@
 {%- endmacro %}
 
 
+{# A list of texts, for `in`. #}
+{% macro text_list(texts) -%}
+    (
+    {%- for text in texts -%}
+        '{{ text | replace("'", "''") }}'{{ ', ' if not loop.last }}
+    {%- endfor -%}
+    )
+{%- endmacro %}
+
+
 {# The days of credit in payment terms called 'Net 30', else null. #}
 {% macro payment_terms_days(payment_terms) -%}
     {{ adapter.dispatch('payment_terms_days', 'crmcom_transforms')(payment_terms) }}

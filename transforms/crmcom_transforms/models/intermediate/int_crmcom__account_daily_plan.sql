@@ -1,9 +1,6 @@
 {{ config(materialized='table') }}
 
-{#- Written by `account_daily` when it was last built to its end; null on the first build. -#}
-{%- set built = adapter.get_relation(
-    database=this.database, schema=this.schema, identifier='int_crmcom__account_daily_built'
-) if execute and not should_full_refresh() else none -%}
+{%- set built = built_before(this) -%}
 
 with as_of as (
 
@@ -18,29 +15,35 @@ runs as (
 
 ),
 
+{% if built is none -%}
+-- The first build: nothing was built before.
 built_runs as (
 
-    {% if built is none -%}
-        select
-            runs.*,
-            cast(null as date) as as_of_date
-        from runs
-        where 1 = 0
-    {%- else -%}
-        select
-            source_relation,
-            run_id,
-            readings,
-            first_date,
-            last_observed_at,
-            last_synced_at,
-            as_of_date
-        from {{ built }}
-        where settings = '{{ by_day_settings() }}'
-    {%- endif %}
+    select
+        runs.*,
+        cast(null as date) as as_of_date
+    from runs
+    where 1 = 0
 
 ),
 
+{% else -%}
+built_runs as (
+
+    select
+        source_relation,
+        run_id,
+        readings,
+        first_date,
+        last_observed_at,
+        last_synced_at,
+        as_of_date
+    from {{ built }}
+    where settings = '{{ by_day_settings() }}'
+
+),
+
+{% endif -%}
 built_tenants as (
 
     select
@@ -91,7 +94,8 @@ final as (
         as_of.as_of_date,
         case
             when built_tenants.source_relation is null then as_of.first_account_date
-            when changed_tenants.first_date <= built_tenants.as_of_date then changed_tenants.first_date
+            when changed_tenants.first_date <= built_tenants.as_of_date
+                then changed_tenants.first_date
             else {{ add_days('built_tenants.as_of_date', 1) }}
         end as build_from
     from as_of

@@ -40,11 +40,27 @@ loaded_activity_days as (
 
 days as (
 
-    select source_relation, first_date as first_account_date, last_date from account_days
+    select
+        source_relation,
+        first_date as first_account_date,
+        last_date
+    from account_days
+
     union all
-    select source_relation, null as first_account_date, last_date from activity_days
+
+    select
+        source_relation,
+        cast(null as date) as first_account_date,
+        last_date
+    from activity_days
+
     union all
-    select source_relation, null as first_account_date, last_date from loaded_activity_days
+
+    select
+        source_relation,
+        cast(null as date) as first_account_date,
+        last_date
+    from loaded_activity_days
 
 ),
 

@@ -31,11 +31,7 @@ pending as (
         state = 'PENDING'
         and not is_deleted
         {%- if follow_up_types %}
-        and type_name in (
-            {%- for type_name in follow_up_types %}
-            '{{ type_name | replace("'", "''") }}'{{ ',' if not loop.last }}
-            {%- endfor %}
-        )
+        and type_name in {{ text_list(follow_up_types) }}
         {%- endif %}
 
 ),

@@ -31,8 +31,8 @@ with readings as (
     where
         source_relation in {{ built_tenants() }}
         -- The bounds only spare reading the other days; the local date decides.
-        and observed_at >= {{ dbt.dateadd('hour', -3, local_midnight(built_day())) }}
-        and observed_at < {{ dbt.dateadd('hour', 3, local_midnight(day_after_built())) }}
+        and observed_at >= {{ add_hours(local_midnight(built_day()), -3) }}
+        and observed_at < {{ add_hours(local_midnight(day_after_built()), 3) }}
         and {{ local_date('observed_at') }} = {{ built_day() }}
         and {{ is_known('synced_at') }}
 

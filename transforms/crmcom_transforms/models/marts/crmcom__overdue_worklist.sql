@@ -99,10 +99,10 @@ final as (
         cast(row_number() over (
             partition by overdue.source_relation, overdue.currency_code
             order by
-                case when overdue.overdue_net is null then 1 else 0 end,
+                case when overdue.overdue_net is null then 1 else 0 end asc,
                 overdue.overdue_net desc,
                 overdue.days_overdue_min desc,
-                overdue.account_id
+                overdue.account_id asc
         ) as integer) as priority_rank,
         coverage.status as coverage_status,
         coverage.next_due_date
