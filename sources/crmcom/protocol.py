@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 MAX_PAGE_SIZE = 100
 """The live API reduces a larger `size` without a word."""
 
+MAX_EPOCH_S = 253_402_300_799
+"""The last second of the year 9999. An epoch beyond it is not in seconds."""
+
 # 425 is the reference's "too early: may be replayed"; a GET may be.
 _TROUBLE = frozenset({408, 425, 500, 502, 503, 504})
 
@@ -239,7 +242,10 @@ def _read_row(raw: bytes) -> Row:
         head = _head.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return _read_odd_row(raw)
-    return Row(head.id or None, head.key_dates.created_on if head.key_dates else None, raw)
+    created_on = head.key_dates.created_on if head.key_dates else None
+    if created_on is not None and abs(created_on) > MAX_EPOCH_S:
+        created_on = None  # in milliseconds, perhaps: no date to judge a window by
+    return Row(head.id or None, created_on, raw)
 
 
 def _read_odd_row(raw: bytes) -> Row:

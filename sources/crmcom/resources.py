@@ -55,7 +55,7 @@ def resource(name: str, run: Run) -> DltResource:
         queue: asyncio.Queue[Any] = asyncio.Queue(QUEUED_TABLES)
         reading = asyncio.create_task(_read(name, run, state, queue))
         try:
-            for table in _own_tables(name):
+            for table in _missing_tables(name):
                 yield _marked(table, from_rows(table, []))
             while (item := await queue.get()) is not None:
                 yield item
@@ -159,8 +159,18 @@ def _ledger_row(run: Run, result: Result) -> dict[str, Any]:
     }
 
 
+def _missing_tables(name: str) -> list[str]:
+    """The tables that are to exist from the first load on, rows or no rows, and lack columns."""
+    have = dlt.current.source_schema().tables
+
+    def lacks(table: str) -> bool:
+        known = have[table]["columns"] if table in have else {}
+        return not set(RAW_TABLES[table].schema.names) <= set(known)
+
+    return [table for table in _own_tables(name) if lacks(table)]
+
+
 def _own_tables(name: str) -> list[str]:
-    """The tables that exist from the first load on, rows or no rows."""
     record, _ = _READERS[name]
     extra = {"accounts": ["account_observations"], "activities": ["activity_versions"]}
     ledger = ["_sync_runs", "_sync_windows", "_rejects"]

@@ -18,6 +18,8 @@ import pyarrow.json as pj
 
 from crmcom import tolerant
 from crmcom.drift import OVERFLOW_COLUMN, Column, Drift, Path, variant
+from crmcom.protocol import MAX_EPOCH_S
+from crmcom.tolerant import MIN_EPOCH_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -317,7 +319,7 @@ def _cells(elements: Any, f: Field) -> Any:
 def _typed(column: Any, kind: str) -> Any:
     if kind == "epoch":
         bounds = pc.min_max(column).as_py()
-        if max(abs(bounds["min"] or 0), abs(bounds["max"] or 0)) > tolerant.MAX_EPOCH_S:
+        if (bounds["min"] or 0) < MIN_EPOCH_S or (bounds["max"] or 0) > MAX_EPOCH_S:
             return None
         return column.cast(pa.timestamp("s")).cast(pa.timestamp("us"))
     if kind == "flag" and pa.types.is_string(column.type):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from crmcom.drift import OVERFLOW_COLUMN, Drift, Path, variant
+from crmcom.protocol import MAX_EPOCH_S
 from crmcom.records import Child, Field
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from crmcom.records import Record, Sender
 
-MAX_EPOCH_S = 253_402_300_799
-"""The last second of the year 9999. An epoch beyond it was meant as milliseconds."""
+MIN_EPOCH_S = -62_135_596_800
+"""The first second of the year 1: no timestamp of ours can be earlier."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 _SCALE = Decimal("1e-9")
@@ -117,12 +118,9 @@ def as_time(value: object) -> datetime | None:
         return None
     if abs(number) > MAX_EPOCH_S:
         raise Unreadable(f"the epoch {value} is not in seconds (milliseconds?)")
-    if number != int(number):
+    if number != int(number) or number < MIN_EPOCH_S:
         raise _Misfit
-    try:
-        return _EPOCH + timedelta(seconds=int(number))
-    except OverflowError:
-        raise _Misfit from None
+    return _EPOCH + timedelta(seconds=int(number))
 
 
 _CONVERT: dict[str, Callable[[object], Any]] = {

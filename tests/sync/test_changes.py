@@ -1,4 +1,4 @@
-"""What changed on the server after a first load, and what a plain run and a reconcile make of it."""
+"""What changed since the first load, and what a plain run and a reconcile make of it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_plain_run_sees_all_that_the_filters_can_show(warehouse, behaviour):
     world.set_balance(poor, "1234567.005", "0.1")
     world.edit("accounts", limited, credit_limit=None, payment_terms=None)
     world.set_account_state(closed, "TERMINATED", target)
-    tag = list(world.catalogue.tags)[0]
+    tag = next(iter(world.catalogue.tags))
     opened = activities(world, "PENDING", 6)
     moved, given, tagged, done, dropped, gone = opened
     world.reschedule(moved, world.clock.epoch() + 99, None)

@@ -1,0 +1,263 @@
+"""What cannot be read, what fails for ever, what lies: it stops nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from crmcom_sandbox import Faults, World
+
+from . import worlds
+
+LIVES = ("contacts", "accounts", "activities")
+
+
+def verdicts(outcome):
+    return {name: (r.verdict, r.exit_code) for name, r in outcome.resources.items()}
+
+
+def test_a_record_that_cannot_be_read_is_rejected_once_and_the_rest_is_loaded(warehouse):
+    """It stands in `_rejects` with its id, reason and payload, however many lists show it."""
+    world = worlds.small()
+    at = warehouse(world)
+    far = world.create_activity(None, created_on=world.clock.epoch() - 3600)
+    world.edit("activities", far, key_dates={"created_on": 1_768_000_000_000})
+    nameless = world.create_contact(created_on=world.clock.epoch() - 3600)
+    world.set_raw("contacts", nameless, '{"first_name": "without an id"}')
+    odd = world.create_contact(created_on=world.clock.epoch() - 3600)
+    world.set_raw(
+        "contacts", odd, f'{{"id": "{odd}", "first_name": 5, "phone": "none", "type": []}}'
+    )
+    account = next(iter(world.accounts)).id
+    world.set_raw("accounts", account, f'{{"id": "{account}", "balance": "12.50", "state": true}}')
+    outcome = at.sync(expect=5)
+    assert at.rows("from crmcom._rejects order by resource")[0]["record_id"] == far
+    assert at.query("select resource, position, reason from crmcom._rejects order by 1") == [
+        (
+            "activities",
+            0,
+            "key_dates.created_on: the epoch 1768000000000 is not in seconds (milliseconds?)",
+        ),
+        ("contacts", 0, "no id"),
+    ]
+    assert {n: r.rejected for n, r in outcome.resources.items()} == {
+        "contacts": 1,
+        "accounts": 0,
+        "activities": 1,
+    }
+    assert at.query(f"select first_name, phone, type from crmcom.contacts where id = '{odd}'") == [
+        ("5", "none", "[]")
+    ]
+    assert at.query(
+        f"select balance::varchar, state from crmcom.accounts where id = '{account}'"
+    ) == [("12.500000000", "true")]
+    for kind, record_id in (("contacts", odd), ("accounts", account)):
+        world.set_raw(kind, record_id, None)
+    world.edit("activities", far, key_dates={"created_on": world.clock.epoch()})
+    world.set_raw("contacts", nameless, None)
+    world.clock.move(timedelta(minutes=10))
+    at.sync(reconcile=True)
+    assert at.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("switch", "code", "place", "failed"),
+    [
+        ("broken", 4, "GET /contacts", "contacts"),
+        ("forbidden", 3, "GET /activities", "activities"),
+        ("broken", 4, "GET /accounts/{id}", "accounts"),
+        ("forbidden", 3, "GET /contacts/{id}/accounts", "accounts"),
+    ],
+)
+def test_an_endpoint_that_fails_leaves_the_others_loaded(warehouse, switch, code, place, failed):
+    """Its own bookmark stays where it was, so that the next run mends it: the accounts of
+    contacts that were loaded while accounts failed, too."""
+    world = worlds.small()
+    at = warehouse(world, "reference")
+    at.server.sandbox.switch(**{switch: (place,)})
+    outcome = at.sync(expect=code)
+    assert [n for n, (verdict, _) in verdicts(outcome).items() if verdict == "failed"] == [failed]
+    others = tuple(k for k in LIVES if k != failed and (failed, k) != ("contacts", "accounts"))
+    assert at.differences(kinds=others) == []
+    at.server.sandbox.switch(**{switch: ()})
+    world.clock.move(timedelta(minutes=10))
+    at.sync()
+    assert at.differences() == []
+
+
+def test_accounts_that_one_contact_does_not_give_are_asked_for_again(warehouse):
+    """A few records that fail are rejects, and not forgotten."""
+    world = worlds.small()
+    at = warehouse(world)
+    contact = next(r.contact_id for r in world.accounts)
+    at.server.sandbox.switch(broken=(f"GET /contacts/{contact}/accounts",))
+    at.sync(expect=5)
+    assert at.query("select record_id from crmcom._rejects") == [(contact,)]
+    at.server.sandbox.switch(broken=())
+    at.sync()
+    assert at.differences() == []
+    at.sync()
+    assert at.asked("/accounts?") == 0
+
+
+def test_details_that_could_not_be_read_are_asked_for_again(warehouse):
+    world = worlds.small()
+    at = warehouse(world)
+    at.sync()
+    done, other = [r.id for r in world.activities if r.body["state"] == "PENDING"][:2]
+    for activity in (done, other):
+        world.set_activity_state(activity, "COMPLETED")
+    world.clock.move(timedelta(minutes=10))
+    at.server.sandbox.switch(broken=(f"GET /activities/{done}",))
+    at.sync(expect=5)
+    at.server.sandbox.switch(broken=())
+    world.clock.move(timedelta(days=3))
+    at.sync()
+    assert at.differences(detailed={done, other}) == []
+
+
+def test_tags_that_cannot_be_read_cost_no_activity(warehouse):
+    """A 404 of the tags' endpoint is no deletion: the tags stay as they were, with a notice."""
+    world = worlds.small()
+    at = warehouse(world)
+    at.sync()
+    left = [r.id for r in world.activities if r.body["state"] == "PENDING"][:3]
+    for activity in left:
+        world.set_activity_state(activity, "CANCELLED")
+    world.clock.move(timedelta(minutes=10))
+    at.server.sandbox.switch(forbidden=("GET /activities/{id}/tags",))
+    outcome = at.sync(expect=5)
+    assert outcome.resources["activities"].deleted == 0
+    assert outcome.resources["activities"].reason.count("tags were left as they were") == 1
+    assert at.differences(detailed=set(left)) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "ignored", "failed"),
+    [
+        ("GET /contacts", "created_on", "contacts"),
+        ("GET /activities", "created_on", "activities"),
+        ("GET /activities", "completed_on", "activities"),
+        ("GET /activities", "states", "activities"),
+    ],
+)
+def test_a_filter_that_is_ignored_is_seen_before_anything_is_loaded(
+    warehouse, place, ignored, failed
+):
+    """The endpoint is named, the exit code is 5, the other resources are loaded; a full scan
+    of that resource then ends with 0."""
+    world = worlds.small()
+    at = warehouse(world)
+    if ignored != "created_on":
+        at.sync()  # these filters are not needed before
+    fresh = world.create_contact()
+    world.create_activity(fresh)
+    world.clock.move(timedelta(minutes=10))
+    at.server.sandbox.switch(ignored_filters={place: (ignored,)})
+    outcome = at.sync(expect=5)
+    result = outcome.resources[failed]
+    assert result.rows == 0
+    assert place in result.reason
+    assert ignored in result.reason
+    assert [n for n, r in outcome.resources.items() if r.error] == [failed]
+    assert at.differences(kinds=tuple(k for k in LIVES if k not in (failed, "accounts"))) == []
+    at.sync(settings={"full_scan": [failed]})
+    assert at.differences() == []
+
+
+def test_so_many_deletions_are_held_back_until_somebody_accepts_them(warehouse):
+    """In no table is anything marked; each run says so again; `accept_deletions` marks all."""
+    world = worlds.small(contacts=60, activities=90)
+    at = warehouse(world)
+    at.sync()
+    gone = [r.id for r in world.contacts][:25]
+    settled = [r.id for r in world.activities if r.body["state"] != "PENDING"][:21]
+    for contact in gone:
+        world.delete("contacts", contact)
+    for activity in settled:
+        world.delete("activities", activity)
+    world.clock.move(timedelta(minutes=10))
+    outcome = at.sync(reconcile=True, expect=5)
+    assert at.value("select count(*) from crmcom.contacts where _deleted_at is not null") == 0
+    assert at.value("select count(*) from crmcom.accounts where _deleted_at is not null") == 0
+    assert at.value("select count(*) from crmcom.activities where _deleted_at is not null") == 0
+    assert "25 of 60 contacts are gone" in outcome.resources["contacts"].reason
+    at.sync(expect=5)
+    outcome = at.sync(accept_deletions=True)
+    assert at.differences() == []
+    assert outcome.resources["contacts"].deleted == 25
+    at.sync()
+
+
+@pytest.mark.parametrize("behaviour", ["reference", "live"])
+def test_a_server_that_fails_one_request_in_five_is_loaded_all_the_same(warehouse, behaviour):
+    world = worlds.small()
+    at = warehouse(world, behaviour)
+    faults = Faults(rate=0.2, seed=4, retry_after_s=None)
+    at.server.sandbox.set_faults(faults)
+    outcome = at.sync(patience=None)
+    assert sum(at.server.sandbox.counters.faults.values()) > 10
+    assert sum(r.retries for r in outcome.resources.values()) > 10
+    assert at.differences() == []
+    world.set_activity_state(next(iter(world.activities)).id, "CANCELLED")
+    world.delete("contacts", next(iter(world.contacts)).id)
+    world.clock.move(timedelta(minutes=10))
+    at.sync(patience=None, reconcile=True)
+    with at.open() as con:
+        read = {
+            i for (i,) in con.execute("select activity_id from crmcom.activity_states").fetchall()
+        }
+    assert at.differences(detailed=read) == []
+
+
+@pytest.mark.parametrize("behaviour", ["reference", "live"])
+def test_deletions_and_insertions_between_pages_lose_nothing(warehouse, behaviour):
+    world = worlds.small(contacts=40, activities=150)
+    at = warehouse(world, behaviour, page_size=10)
+    oldest = [r.id for r in world.activities]
+    people = [r.id for r in world.contacts]
+    for number in range(4):
+        at.server.sandbox.after(
+            4 + 3 * number, "GET /activities", lambda w, n=number: w.delete("activities", oldest[n])
+        )
+        at.server.sandbox.after(
+            2 + 2 * number, "GET /contacts", lambda w, n=number: w.delete("contacts", people[n])
+        )
+        at.server.sandbox.after(
+            5 + number,
+            "GET /activities",
+            lambda w: w.create_activity(None, created_on=1_700_000_000),
+        )
+    at.sync()
+    world.clock.move(timedelta(minutes=10))
+    at.sync(reconcile=True)
+    assert at.differences() == []
+
+
+def test_a_wrong_key_ends_the_run_at_once(warehouse):
+    from crmcom.errors import LoginRefused  # noqa: PLC0415
+
+    at = warehouse(World())
+    with pytest.raises(LoginRefused) as caught:
+        at.sync(settings={"api_key": "not-the-key"})
+    assert caught.value.exit_code == 3
+    assert not at.database.exists()
+    assert sum(at.server.sandbox.counters.requests.values()) <= 3
+
+
+def test_another_server_is_refused_and_nothing_is_changed(warehouse):
+    """Whichever resources are asked for: those of one tenant may be loaded one by one."""
+    from crmcom.errors import SettingsError  # noqa: PLC0415
+
+    at = warehouse(worlds.small(), name="here")
+    other = warehouse(worlds.small(seed=9), name="there")
+    at.sync(resources=("contacts",))
+    before = at.database.read_bytes()
+    for resources in (("contacts", "accounts", "activities"), ("activities",)):
+        with pytest.raises(SettingsError, match="this dataset holds the data of") as caught:
+            at.sync(settings={"base_url": other.server.base_url}, resources=resources)
+        assert caught.value.exit_code == 2
+        assert at.database.read_bytes() == before
+    at.sync()
+    assert at.differences() == []
