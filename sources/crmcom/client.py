@@ -26,7 +26,7 @@ from crmcom.errors import (
     Retryable,
     Unavailable,
 )
-from crmcom.gate import Gate
+from crmcom.gate import Gate, TooLong
 from crmcom.limiter import Limiter
 from crmcom.masking import Scrubber
 from crmcom.protocol import Reply, Request, judge
@@ -150,7 +150,7 @@ class Client:
         name = request.endpoint.name
         health = self._health[name]
         answers_before = health.answers
-        started, tries, failures = self._clock(), 0, 0
+        tries, failures, waited_s = 0, 0, 0.0
         last: Retryable | None = None
         while True:
             if not health.admits(self._clock()):
@@ -173,16 +173,16 @@ class Client:
             if not isinstance(last, RateLimited):
                 failures += 1
                 health.failed()
-            wait_s = self._patience.wait_s(max(1, failures), last, self._rng)
-            elapsed_s = self._clock() - started
-            hopeless = elapsed_s + wait_s > self._patience.total_s
+            wait_s = self._patience.wait_s(tries, last, self._rng)
+            waited_s += wait_s
             answers = health.answers - answers_before
-            if hopeless or not health.worth_trying(self._patience, failures, answers):
+            if waited_s > self._patience.total_s or not health.worth_trying(
+                self._patience, failures, answers
+            ):
                 health.exhausted(self._clock())
                 if health.gave_up == health.after:
                     log.warning("%s keeps failing (%s): given up for now", name, cause(last))
-                what = f"gave up on {name} after {tries} tries in {elapsed_s:.0f} s"
-                raise _gave_up(what, request, tries, last)
+                raise _gave_up(f"gave up on {name} after {tries} tries", request, tries, last)
             self._check_deadline(request, wait_s)
             log.debug("%s: %s, try %d in %.1f s", name, cause(last), tries + 1, wait_s)
             await self._sleep(wait_s)
@@ -207,37 +207,43 @@ class Client:
 
     async def _ask(self, request: Request) -> Reply:
         """One try. A token that turns out to have expired is renewed within it, once."""
-        spent: auth.Session | None = None
-        while True:
-            await self._ensure_session(spent)
+        for again in (False, True):
             async with self._turn(request), self._introduced():
-                session = self._session  # the latest: waiting for our turn took its time
+                session = await self._current_session()
                 sent = self._wire.request("GET", request, auth.headers(self._who, session))
+                self._counts.asked(request.endpoint.name)
                 try:
                     answer = await self._wire.send(request, sent, self._try_s(request))
                     return self._judged(request, answer)
                 except LoginRefused as error:
                     evidence = error.evidence
-            if session is None or spent is not None:
-                raise self._refuse(auth.refused(self._who, evidence))
-            spent = session
+                if session is None or again:
+                    break
+                if self._session is session:
+                    self._session = None  # whoever comes next logs in
             self._counts.again(request.endpoint.name, "expired token")
+        raise self._refuse(auth.refused(self._who, evidence))
 
     @asynccontextmanager
     async def _turn(self, request: Request) -> AsyncIterator[None]:
         """Waits until the limiter lets a request go, and tells it what became of it."""
-        self._check_pause(request)
+        remaining_s = self._remaining_s()
         try:
-            async with asyncio.timeout(_finite(self._remaining_s())):
-                ticket = await self._gate.enter(request.endpoint.name)
+            async with asyncio.timeout(_finite(remaining_s)):
+                ticket = await self._gate.enter(
+                    request.endpoint.name, min(remaining_s, self._patience.total_s)
+                )
         except TimeoutError:
             raise self._too_late(request) from None
+        except TooLong as pause:
+            self._check_deadline(request, pause.wait_s)
+            what = f"the API asks to wait {pause.wait_s:.0f} s"
+            raise _gave_up(what, request, 0, None) from None
         result: Result = "unknown"
         retry_after_s: float | None = None
         try:
             if self._refused:
                 raise self._refuse(self._refused)
-            self._counts.asked(request.endpoint.name)
             yield
             result = "answered"
         except RateLimited as error:
@@ -251,13 +257,6 @@ class Client:
             raise
         finally:
             self._gate.leave(ticket, result, retry_after_s)
-
-    def _check_pause(self, request: Request) -> None:
-        """A pause that nobody will wait out is not begun: a server may ask for an hour."""
-        pause_s = self._gate.limiter.pace.paused_until - self._clock()
-        self._check_deadline(request, max(0.0, pause_s))
-        if pause_s > self._patience.total_s:
-            raise _gave_up(f"the API asks to wait {pause_s:.0f} s", request, 0, None)
 
     @asynccontextmanager
     async def _introduced(self) -> AsyncIterator[None]:
@@ -291,38 +290,38 @@ class Client:
 
     # --- the session ---------------------------------------------------------------------
 
-    async def _ensure_session(self, spent: auth.Session | None) -> None:
-        """Sees to a session that is neither `spent` nor over. Many who ask cause one login."""
-        who = self._who
-        if not isinstance(who, Login) or self._has_session(spent):
-            return
-        async with self._login:
-            if self._refused:
-                raise self._refuse(self._refused)
-            if not self._has_session(spent):
-                await self._insist(auth.LOGIN, lambda: self._log_in(who))
+    async def _current_session(self) -> auth.Session | None:
+        """Ours, renewed where it is over. Many who ask at once cause one login."""
+        if not isinstance(self._who, Login):
+            return None
+        if self._is_over():
+            async with self._login:
+                if self._refused:
+                    raise self._refuse(self._refused)
+                if self._is_over():
+                    who = self._who
+                    await self._insist(auth.LOGIN, lambda: self._log_in(who))
+        return self._session
 
-    def _has_session(self, spent: auth.Session | None) -> bool:
-        session = self._session
-        if session is None or session is spent:
-            return False
-        return not session.is_over(self.server_now())
+    def _is_over(self) -> bool:
+        return self._session is None or self._session.is_over(self.server_now())
 
     async def _log_in(self, who: Login) -> Reply:
-        async with self._turn(auth.LOGIN):
-            sent = self._wire.request("POST", auth.LOGIN, *auth.login(who))
-            answer = await self._wire.send(auth.LOGIN, sent, self._try_s(auth.LOGIN))
-            try:
-                reply = self._judged(auth.LOGIN, answer)
-                session = auth.read_login(reply.body, self.server_now())
-            except (Answered, Refused) as error:
-                evidence = error.evidence
-            else:
-                self._scrub.add(session.token)
-                if session.password_expired and not self._session:
-                    self._notice("the user's password has expired; logins still work, for now")
-                self._session = session
-                return reply
+        """One try, without waiting for our turn: those whose turn it is wait for it."""
+        sent = self._wire.request("POST", auth.LOGIN, *auth.login(who))
+        self._counts.asked(auth.LOGIN.endpoint.name)
+        answer = await self._wire.send(auth.LOGIN, sent, self._try_s(auth.LOGIN))
+        try:
+            reply = self._judged(auth.LOGIN, answer)
+            session = auth.read_login(reply.body, self.server_now())
+        except (Answered, Refused) as error:
+            evidence = error.evidence
+        else:
+            self._scrub.add(session.token)
+            if session.password_expired and not self._session:
+                self._notice("the user's password has expired; logins still work, for now")
+            self._session = session
+            return reply
         raise self._refuse(auth.login_refused(answer.body, evidence))
 
     async def _sign_out(self) -> None:

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from crmcom.limiter import Limiter, Result, Ticket
 
 
+class TooLong(Exception):
+    """The wait would be longer than anybody has patience for: a server may ask for an hour."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(wait_s)
+        self.wait_s = wait_s
+
+
 class Gate:
     """First come, first served: only the head of the queue looks at the limiter, and sleeps."""
 
@@ -27,10 +35,13 @@ class Gate:
         self._head = asyncio.Lock()
         self._left = asyncio.Event()
 
-    async def enter(self, kind: str) -> Ticket:
+    async def enter(self, kind: str, longest_s: float) -> Ticket:
+        """Waits for our turn. Raises `TooLong` for a pause of more than `longest_s`."""
         async with self._head:
             while wait_s := self.limiter.wait_s(self._clock()):
                 if wait_s < math.inf:
+                    if wait_s > longest_s:
+                        raise TooLong(wait_s)
                     await self._sleep(wait_s)
                 else:
                     self._left.clear()

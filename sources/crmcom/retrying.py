@@ -19,8 +19,8 @@ class Patience:
     `tries`: the first one included. Ten: where 30 % of replies fail at random, six requests
     in a million fail all of them; and the waits between, 90 s together, outlast a restart.
     `first_wait_s` doubles up to `longest_wait_s`; each wait is drawn from its upper half.
-    `total_s`: no request is repeated after that. It bounds what `tries` does not: requests
-    that the API refused for their pace, and the waits that it asks for.
+    `total_s`: no request waits longer than that between its tries. It bounds what `tries` does
+    not: requests that the API refused for their pace, and the waits that it asks for.
     """
 
     tries: int = 10
@@ -28,9 +28,9 @@ class Patience:
     longest_wait_s: float = 30
     total_s: float = 600
 
-    def wait_s(self, failures: int, error: Retryable, rng: Random) -> float:
-        """Seconds before the next try, after `failures` of them, the last one with `error`."""
-        full = min(self.longest_wait_s, self.first_wait_s * 2.0 ** min(failures - 1, 30))
+    def wait_s(self, tries: int, error: Retryable, rng: Random) -> float:
+        """Seconds before the next try, after `tries` of them, the last one ended by `error`."""
+        full = min(self.longest_wait_s, self.first_wait_s * 2.0 ** min(tries - 1, 30))
         if isinstance(error, RateLimited) and error.retry_after_s is not None:
             # Many were told the same moment: they return spread behind it, never before.
             return error.retry_after_s + rng.random() * min(1.0, full)
