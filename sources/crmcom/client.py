@@ -81,12 +81,10 @@ class Client:
         self._counts = Counts()
         self._scrub = Scrubber(*settings.secrets())
         self._who = settings.credentials
-        self._wire = Wire(
-            settings.base_url,
-            transport
-            or AiohttpTransport(settings.base_url, max_connections=settings.max_concurrency),
-            timeout_s=settings.request_timeout_s,
+        self._transport = transport or AiohttpTransport(
+            settings.base_url, max_connections=settings.max_concurrency
         )
+        self._wire = Wire(settings.base_url, self._transport, timeout_s=settings.request_timeout_s)
         self._gate = Gate(
             Limiter(
                 max_in_flight=settings.max_concurrency, max_rate=settings.max_requests_per_second
@@ -122,6 +120,11 @@ class Client:
     def stats(self) -> Count:
         """What this client has asked so far."""
         return self._counts.total
+
+    @property
+    def connections(self) -> int | None:
+        """How many have been opened; None where the transport does not count them."""
+        return getattr(self._transport, "connections", None)
 
     def counting(self) -> AbstractContextManager[Count]:
         """Counts what is asked inside the `with`, by tasks spawned there too."""
@@ -276,9 +279,7 @@ class Client:
 
     def _judged(self, request: Request, answer: Answer) -> Reply:
         self._counts.received(len(answer.body))
-        body = answer.body
-        if not 200 <= answer.status < 300:  # an error may quote what was sent
-            body = self._scrub(body.decode("utf-8", "replace")).encode()
+        body = answer.body if answer.is_success else self._scrubbed(answer.body)
         try:
             reply = judge(request, answer.status, answer.headers, body, self._utcnow())
         except (Answered, Forbidden):
@@ -287,6 +288,10 @@ class Client:
         self._known = True
         self._see_clock(reply.answered_at)
         return reply
+
+    def _scrubbed(self, body: bytes) -> bytes:
+        """An error may quote what was sent."""
+        return self._scrub(body.decode("utf-8", "replace")).encode()
 
     # --- the session ---------------------------------------------------------------------
 

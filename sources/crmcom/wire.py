@@ -7,7 +7,7 @@ not even as the context of ours.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,15 @@ MAX_REDIRECTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    """Its `repr` is its status: a server may repeat in headers and body what it was sent."""
+
     status: int
-    headers: httpx.Headers
-    body: bytes
+    headers: httpx.Headers = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status < 300
 
 
 class Wire:
