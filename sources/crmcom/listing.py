@@ -232,10 +232,10 @@ class _Lister:
         number = self._reach // served
         while number > 1 and (total is None or self._dated(window, first)):
             page = await self._deep_page(window, self._in_time, number)
-            if page is not None and page.rows:
+            if page is not None and page.ids - first.ids:
                 return window.cut(_latest(page.rows))
             if total is None:
-                return []
+                return []  # it is not; or the walk will find how deep one may go
             number //= 2
             self._reach = max(1, number) * served
         return [] if total is None else window.cut(_latest(first.rows))
@@ -253,8 +253,8 @@ class _Lister:
         for order in orders(self._size if one_page else len(first.rows)):
             if proof.finished:
                 break
-            if proof.passes == 2 and not one_page and self._dated(window, first):
-                # Things move, or the total is wrong. What fits on one page cannot move.
+            if proof.passes == 2 and proof.moving and not one_page and self._dated(window, first):
+                # What fits on one page cannot move.
                 cuts = shards(window, done.rows.values(), len(first.rows))
                 if cuts:
                     return cuts
@@ -294,6 +294,10 @@ class _Lister:
                     done.counted = False  # a total that only says how deep one may go
                 break
             fresh, page, taken = done.add(following), following, taken + len(following.rows)
+            if number > announced and following.ids == first.ids:
+                # It begins anew: a list without an end, of which a total can tell the length.
+                done.whole = done.counted
+                break
             beyond = done.counted and taken > (first.total or 0)
             if beyond or (number > announced and not fresh) or number >= _MAX_PAGES:
                 break  # a total that is none, or a page that repeats

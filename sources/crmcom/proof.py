@@ -206,6 +206,11 @@ class Proof:
         """It is proven, or nothing new came for long enough, or there were passes enough."""
         return self.proven or self._quiet >= QUIET_PASSES or self.passes >= MAX_PASSES
 
+    @property
+    def moving(self) -> bool:
+        """The last pass still differed from those before it."""
+        return self._quiet == 0
+
     def listing(self) -> Listing:
         seen = self._united if self.proven else self._everything
         return Listing(
