@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from click.testing import CliRunner
+
 from crmcom_pipelines.cli import main
 
 TARGET = Path(__file__).with_name("commands.md")
