@@ -177,7 +177,9 @@ def _build(  # noqa: PLR0917 - private, called once
 
 
 def _any_loaded(run: Run) -> bool:
-    return any(r.error is None or r.rows for r in run.results.values())
+    """Whether there is anything to publish: a run in which all that came failed is not."""
+    results = run.results.values()
+    return any(r.rows for r in results) or all(r.error is None for r in results)
 
 
 def _load(pipeline: Pipeline, run: Run, outcome: Outcome) -> None:
