@@ -63,7 +63,9 @@ async def read_activities(feed: Feed) -> None:
         plan.reached(found.window)
     await _load_listed(feed, changed.rows.values(), changed.completed, follow=follow)
     if plan.covers_all:
-        seen |= await undated(feed, LIST_ACTIVITIES, plan, seen)
+        others = await undated(feed, LIST_ACTIVITIES, plan, seen)
+        await _load_listed(feed, others.values(), changed.completed, follow=follow)
+        seen |= others.keys()
     if plan.is_full:
         await _resolve(feed, known - seen, len(known))
     elif follow and plan.caught_up:

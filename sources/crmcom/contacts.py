@@ -53,8 +53,10 @@ async def read_contacts(feed: Feed) -> None:
     feed.run.fan_out |= walked.keys()
     await feed.load(feed.shape(raws(walked.values()), "list"), "list")
     if plan.covers_all:
-        seen |= await undated(feed, LIST_CONTACTS, plan, seen)
-        await feed.confirm_gone(known - seen, GET_CONTACT, len(known))
+        others = await undated(feed, LIST_CONTACTS, plan, seen)
+        feed.run.fan_out |= others.keys()
+        await feed.load(feed.shape(raws(others.values()), "list"), "list")
+        await feed.confirm_gone(known - seen - others.keys(), GET_CONTACT, len(known))
     plan.commit(feed)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from crmcom.feed import raws
 from crmcom.listing import CAP, Window
 from crmcom.protocol import Request, read_page
 from crmcom.run import epoch_s
@@ -157,23 +156,21 @@ def _backfill(feed: Feed, now_s: int) -> Plan:
     )
 
 
-async def undated(feed: Feed, endpoint: Endpoint, plan: Plan, seen: AbstractSet[str]) -> set[str]:
+async def undated(
+    feed: Feed, endpoint: Endpoint, plan: Plan, seen: AbstractSet[str]
+) -> dict[str, Row]:
     """Records that no range of `created_on` finds, because they have no created date.
 
     The unfiltered total tells whether there are any, where it is below the cap; above it they
     cannot be told from the others at a price worth paying, and `docs/completeness.md` says so.
     """
     if plan.start_date_s is not None or plan.divisible is False:
-        return set()
+        return {}
     params = (("page", "1"), ("size", "1"), ("include_total", "true"))
     total = read_page(await feed.client.get(Request(endpoint, params=params))).total
     if total is None or total >= CAP or total <= len(seen):
-        return set()
-    found: set[str] = set()
+        return {}
+    found: dict[str, Row] = {}
     async for listing in feed.listings(endpoint, Window(None, None), "unfiltered", divisible=False):
-        rows = [r for r in listing.rows if r.id not in seen]
-        await feed.load(feed.shape(raws(rows), "list"), "list")
-        found |= {r.id for r in rows if r.id is not None}
-        if endpoint.record.table == "contacts":
-            feed.run.fan_out |= found
+        found |= {r.id: r for r in listing.rows if r.id is not None and r.id not in seen}
     return found
