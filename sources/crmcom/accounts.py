@@ -45,7 +45,8 @@ async def read_accounts(feed: Feed) -> None:
         await _refresh(feed)
     feed.result.caught_up = last_slice
     feed.result.partial = run.backfill is not None
-    if contacts is None or contacts.error is None:
+    asked = feed.client.stats.requests > 0  # else nobody has told the server's time
+    if asked and (contacts is None or contacts.error is None):
         feed.state["listed_us"] = to_us(feed.synced_at)
 
 
