@@ -108,9 +108,11 @@ class Concurrency:
         total = weight = 0.0
         for kind, latencies in self._latencies.items():
             mean = sum(latencies) / len(latencies)
-            # The best is forgotten by 5 % a window: the server may have changed for good, and
-            # the best of many windows owes something to luck.
-            best = self._best[kind] = min(self._best.get(kind, mean) * 1.05, mean)
+            # A server may become slower for good. What it does with the fewest in flight is
+            # its best now; elsewhere the best is forgotten slowly, or we would creep upwards.
+            at_floor = self.limit <= self.FLOOR
+            known = mean if at_floor else self._best.get(kind, mean) * 1.001
+            best = self._best[kind] = min(known, mean)
             total += len(latencies) * mean / max(best, 1e-9)
             weight += len(latencies)
         return total / weight if weight else (self.FLAT + self.SLOW) / 2

@@ -1,0 +1,142 @@
+"""Proxies, certificates and timeouts are what the environment and the settings say."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+
+import httpx
+import pytest
+
+from crmcom.errors import SettingsError, Unavailable
+from crmcom.retrying import Patience
+from crmcom.transport import proxy_for
+
+API = "https://app.crm.com/backoffice/v2"
+LOCAL = "http://127.0.0.1:8080/v2"
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "proxy"),
+    [
+        ({}, API, None),
+        ({"HTTPS_PROXY": "http://proxy.example:3128"}, API, "http://proxy.example:3128"),
+        ({"https_proxy": "proxy.example:3128"}, API, "http://proxy.example:3128"),
+        ({"ALL_PROXY": "http://proxy.example:3128"}, API, "http://proxy.example:3128"),
+        ({"HTTP_PROXY": "http://proxy.example:3128"}, API, None),
+        ({"HTTPS_PROXY": "http://p.example", "NO_PROXY": "app.crm.com"}, API, None),
+        ({"HTTPS_PROXY": "http://p.example", "NO_PROXY": ".crm.com"}, API, None),
+        ({"HTTP_PROXY": "http://127.0.0.1:9"}, LOCAL, "http://127.0.0.1:9"),
+        # It would reach its own loopback instead of ours, and be shown the credentials.
+        ({"HTTP_PROXY": "http://proxy.example:3128"}, LOCAL, None),
+    ],
+)
+def test_the_environment_names_the_proxy(tools, monkeypatch, environment, url, proxy):
+    """The usual variables, and NO_PROXY."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_for(url) == proxy
+
+
+def test_a_socks_proxy_is_refused_with_a_remedy(tools, monkeypatch):
+    """Not silently passed by: a network that needs it would not be reached."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://user:hunter2@proxy.example:1080")
+    with pytest.raises(SettingsError, match=r"socks5://.*HTTPS_PROXY") as caught:
+        proxy_for(API)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_proxy_is_used(tools, monkeypatch):
+    """The request goes to the proxy, whole URL and all."""
+    async with tools.Server([200]) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        async with tools.client("http://127.0.0.1:1/v2") as client:
+            await client.get(tools.account())
+    assert proxy.asked[0].path == "http://127.0.0.1:1/v2/accounts/1"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    command += " -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    subprocess.run(
+        [*command.split(), "-keyout", key, "-out", cert], check=True, capture_output=True
+    )
+    return key, cert
+
+
+async def answer_over_tls(certificate):
+    key, cert = certificate
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+
+    async def serve(reader, writer):
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_certificates_are_checked(tools, monkeypatch, certificate, trusted):
+    """SSL_CERT_FILE names a company's own authority; without it, the error says so at once."""
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
+    async with await answer_over_tls(certificate) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+        async with tools.client(url) as client:
+            if trusted:
+                await client.get(tools.account())
+            else:
+                with pytest.raises(SettingsError, match="SSL_CERT_FILE"):
+                    await client.get(tools.account())
+    assert tools.time.slept == []
+
+
+@pytest.mark.parametrize("how", ["short", "reset", "silent"])
+async def test_httpx_s_own_transport_behaves_alike(tools, how):
+    """The network is a swappable part: whatever speaks httpx's interface can stand in."""
+    bad = tools.Say(body={"id": "x" * 100}, how=how)
+    async with (
+        tools.Server([bad, 200]) as server,
+        tools.client(
+            server, transport=httpx.AsyncHTTPTransport(), request_timeout_s=0.15
+        ) as client,
+    ):
+        await client.get(tools.account())
+    assert client.stats.retries == 1
+    assert client.connections is None
+
+
+async def test_what_is_not_http_is_unavailable(tools):
+    """A port that speaks something else is no crash."""
+
+    async def serve(reader, writer):
+        writer.write(b"SSH-2.0-OpenSSH\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with tools.client(url, patience=Patience(tries=2)) as client:
+            with pytest.raises(Unavailable):
+                await client.get(tools.account())
+
+
+async def test_a_mocked_transport_is_enough(tools):
+    """Tests of other parts need no server."""
+    mock = httpx.MockTransport(lambda _: httpx.Response(200, json={"id": "1"}))
+    async with tools.client(API, transport=mock) as client:
+        assert (await client.get(tools.account())).body == b'{"id":"1"}'
