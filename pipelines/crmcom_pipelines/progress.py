@@ -63,11 +63,18 @@ class Progress:
 
     def counts(self, run: Run) -> None:
         """Show how far the run's resources are."""
-        rows = [f"{name} {r.rows:,}" for name, r in run.results.items() if r.rows]
-        asked = run.client.stats.requests if run.client is not None else 0
         elapsed_s = max(self._clock() - self._begun, 0.001)
-        pace = f"{asked:,} requests, {asked / elapsed_s:,.0f}/s" if asked else ""
-        self._show(", ".join([self._doing, *rows, *filter(None, [pace])]))
+        parts = [self._doing]
+        parts += [f"{name} {r.rows:,}" for name, r in run.results.items() if r.rows]
+        if run.slices > 1:
+            parts.append(f"slice {run.slices}")
+        if run.requests:
+            parts.append(f"{run.requests:,} requests, {run.requests / elapsed_s:,.0f}/s")
+        shares = [r.share for r in run.results.values() if r.share is not None]
+        if run.backfill is not None and shares and min(shares) > 0:
+            left_s = elapsed_s * (1 - min(shares)) / min(shares)
+            parts.append(f"{min(shares):.0%}, about {_duration(left_s)} left")
+        self._show(", ".join(parts))
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -84,3 +91,9 @@ class Progress:
         elif now or self._clock() - self._said >= PLAIN_EVERY_S:
             self._said = self._clock()
             self.say(f"{self._prefix}{text}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"

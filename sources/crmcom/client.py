@@ -58,7 +58,8 @@ class Client:
 
     One client is one session and one pace: share it among all that ask the same API. It belongs
     to the event loop that it is entered in. `transport` replaces the network; `clock`
-    (monotonic seconds), `utcnow`, `sleep` and `rng` replace time and chance.
+    (monotonic seconds), `utcnow`, `sleep` and `rng` replace time and chance. `started_s`, on
+    that clock, is when the run began whose time `run_timeout_s` limits; by default now.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Client:
         utcnow: Callable[[], datetime] = _utcnow,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Random | None = None,
+        started_s: float | None = None,
     ) -> None:
         self.settings = settings
         self.notices: list[str] = []
@@ -101,10 +103,9 @@ class Client:
         self._known = False
         self._introduction = asyncio.Lock()
         self._server_now: datetime | None = None
-        self._started = clock()
+        self._started = clock() if started_s is None else started_s
 
     async def __aenter__(self) -> Self:
-        self._started = self._clock()
         return self
 
     async def __aexit__(self, *_: object) -> None:

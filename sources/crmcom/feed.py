@@ -195,12 +195,20 @@ class Feed:
             if found is None:
                 return
             await self._enter(found, listed, count.requests, count.retries)
+            self.result.share = self._share(window, found.window)
             await self.reject_rows(found.unreadable)
             if not found.proven:
                 self.result.notices.append(
                     f"{endpoint.name}, {listed} {_show(found.window)}: {found.reason}"
                 )
             yield found
+
+    def _share(self, asked: Window, found: Window) -> float | None:
+        """How much of the range has been listed, by time; a backfill's range spans its slices."""
+        start_s = self.run.backfill.start_s if self.run.backfill else asked.start_s
+        if start_s is None or asked.end_s is None or found.end_s is None:
+            return None
+        return (found.end_s - start_s) / max(1, asked.end_s - start_s)
 
     async def _enter(self, found: Listing, listed: str, requests: int, retries: int) -> None:
         window = found.window

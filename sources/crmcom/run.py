@@ -48,6 +48,8 @@ class Result:
     error: CrmcomError | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    share: float | None = None
+    """How much of its range has been listed, 0 to 1; None where the range has no beginning."""
     caught_up: bool = True
     """Whether nothing is left for a further slice."""
 
@@ -93,8 +95,8 @@ class Run:
 
     `reconcile`: list everything and look for what is gone. `slice_rows`: rows of one resource
     after which a slice ends, None for never. `raises`: a resource that fails ends the load.
-    `transport` replaces the network, `patience` says how long a server
-    that fails is worth asking.
+    `transport` replaces the network, `patience` says how long a server that fails is worth
+    asking.
     """
 
     settings: Settings
@@ -119,6 +121,7 @@ class Run:
     """Accounts that this run has read, in whichever of its slices."""
     rejects: set[tuple[str, str | None, str]] = field(default_factory=set)
     """What was rejected: several listings may bring the same record."""
+    slices: int = 0
     slice_of: object = None
     """The source that reads the current slice."""
     begun: set[str] = field(default_factory=set)
@@ -127,6 +130,8 @@ class Run:
     """The time of the last slice that was loaded."""
     _open: int = 0
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _asked: int = 0
+    _started_s: float = field(default_factory=time.monotonic)
 
     def result(self, resource: str) -> Result:
         return self.results.setdefault(resource, Result(resource))
@@ -136,12 +141,18 @@ class Run:
         """Whether no resource has a further slice."""
         return all(r.caught_up or r.error for r in self.results.values())
 
+    @property
+    def requests(self) -> int:
+        """What this run has asked so far, in all of its slices."""
+        return self._asked + (self.client.stats.requests if self.client else 0)
+
     def next_slice(self, selected: set[str], after_us: int = 0) -> None:
         """Make ready for a slice; the events belong to the event loop that will run it."""
         self.contacts_listed = asyncio.Event()
         self._opening = asyncio.Lock()
         self.fan_out = set()
         self.begun = set()
+        self.slices += 1
         self.synced_at, self.after_us = None, after_us
         if "contacts" not in selected:
             self.contacts_listed.set()
@@ -158,7 +169,12 @@ class Run:
         async with self._opening:
             self._open += 1
             if self.client is None:
-                client = Client(self.settings, transport=self.transport, patience=self.patience)
+                client = Client(
+                    self.settings,
+                    transport=self.transport,
+                    patience=self.patience,
+                    started_s=self._started_s,
+                )
                 self.client = await client.__aenter__()
             return self.client
 
@@ -168,6 +184,7 @@ class Run:
             self._open -= 1
             if self._open == 0 and self.client is not None:
                 client, self.client = self.client, None
+                self._asked += client.stats.requests
                 self.notices += [n for n in client.notices if n not in self.notices]
                 await client.__aexit__(None, None, None)
 
