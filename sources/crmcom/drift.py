@@ -8,6 +8,7 @@ two fields whose names normalise to one column fail a load (measured with dlt 1.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,10 +24,11 @@ DriftKind = Literal["text", "flag", "decimal", "json"]
 MAX_UNKNOWN_COLUMNS = 200
 """Per table. A server that sends ids as keys would otherwise add columns without end."""
 
+MAX_NAME = 54
+"""PostgreSQL takes 63 characters, and the name of a `variant` is 8 longer."""
+
 OVERFLOW_COLUMN = "_unknown_fields"
 """JSON object of the fields that came after `MAX_UNKNOWN_COLUMNS`."""
-
-_SEPARATOR = "\x1f"  # in remembered paths: a key may hold a dot
 
 
 def variant(column: str) -> str:
@@ -53,7 +55,7 @@ class Drift:
     def recall(cls, reserved: frozenset[str], memory: Mapping[str, Any]) -> Drift:
         """Read what `remember` wrote."""
         columns = {
-            tuple(path.split(_SEPARATOR)): Column(name, kind, set(senders))
+            tuple(json.loads(path)): Column(name, kind, set(senders))
             for path, (name, kind, senders) in memory.items()
         }
         return cls(reserved, columns)
@@ -61,7 +63,7 @@ class Drift:
     def remember(self) -> dict[str, Any]:
         """A JSON-able form, small: one entry a column."""
         return {
-            _SEPARATOR.join(path): [c.name, c.kind, sorted(c.senders)]
+            _as_text(path): [c.name, c.kind, sorted(c.senders)]
             for path, c in sorted(self.columns.items())
         }
 
@@ -87,11 +89,16 @@ class Drift:
         plain = "__".join(_snake(key) for key in path)
         taken = self.reserved | {c.name for c in self.columns.values()}
         lossy = any(not _is_latin(key) for key in path) or not plain.strip("_x0123456789")
-        if lossy or plain in taken or variant(plain) in taken or len(plain) > 60:
+        if lossy or plain in taken or variant(plain) in taken or len(plain) > MAX_NAME:
             # `ключ` would become `x`, and `Name` beside `name` one column.
-            digest = hashlib.blake2s(_SEPARATOR.join(path).encode(), digest_size=4).hexdigest()
-            return f"{plain[:50].strip('_') or 'field'}_{digest}"
+            digest = hashlib.blake2s(_as_text(path).encode(), digest_size=4).hexdigest()
+            return f"{plain[: MAX_NAME - 9].rstrip('_') or 'field'}_{digest}"
         return plain
+
+
+def _as_text(path: Path) -> str:
+    """ASCII, whatever the keys hold: dots, control characters, halves of a character."""
+    return json.dumps(path)
 
 
 def _kind(value: object) -> DriftKind:

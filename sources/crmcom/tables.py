@@ -152,7 +152,10 @@ class Shaper:
         return Shaped(pa.table(columns).combine_chunks(), children, ())
 
     def _read(self, raws: Sequence[bytes]) -> pa.Table | None:
-        body = pa.py_buffer(b"\n".join(raws))
+        joined = b"\n".join(raws)
+        if not _is_plain(joined):
+            return None
+        body = pa.py_buffer(joined)
         for habit in self._habits():
             try:
                 table = pj.read_json(
@@ -288,7 +291,17 @@ def reject(raw: bytes, reason: str) -> Reject:
         record_id = tolerant.as_text(tolerant.parse(raw).get("id"))
     except tolerant.Unreadable:
         record_id = None
-    return Reject(record_id, reason, raw.decode("utf-8", "backslashreplace"))
+    return Reject(record_id, reason, tolerant.storable(raw.decode("utf-8", "backslashreplace")))
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether it can go into text columns as it is: pyarrow would take any bytes for UTF-8,
+    and no NUL is welcome in PostgreSQL."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\\u0000" not in body
 
 
 def _plant(tree: dict[str, Any], path: Path, kind: pa.DataType) -> None:

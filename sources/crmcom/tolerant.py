@@ -63,13 +63,19 @@ def as_text(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        # A lone surrogate has no UTF-8 form: it is kept as its escape.
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+        return storable(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | Decimal):
         return str(value)
     return dump(value)
+
+
+def storable(text: str) -> str:
+    """A lone surrogate has no UTF-8 form, and PostgreSQL takes no NUL: both become escapes."""
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text.replace("\0", "\\u0000") if "\0" in text else text
 
 
 def dump(value: object) -> str:
