@@ -44,7 +44,7 @@ def test_an_outage_is_not_a_broken_record():
 
 
 def test_a_healthy_endpoint_gives_a_broken_record_up_sooner():
-    """Five failures among answers for others are the record's own; on an endpoint where many
+    """Six failures among answers for others are the record's own; on an endpoint where many
     fail they are not yet."""
     healthy, faulty = Health(), Health()
     rng = Random(1)
@@ -54,6 +54,6 @@ def test_a_healthy_endpoint_gives_a_broken_record_up_sooner():
             faulty.failed()
         else:
             faulty.answered()
-    assert not healthy.worth_trying(Patience(), 5, 500)
-    assert healthy.worth_trying(Patience(), 4, 500)
-    assert faulty.worth_trying(Patience(), 7, 500)
+    assert not healthy.worth_trying(Patience(), 6, 500)
+    assert healthy.worth_trying(Patience(), 5, 500)
+    assert faulty.worth_trying(Patience(), 9, 500)

@@ -205,7 +205,7 @@ async def test_a_broken_record_among_good_ones_costs_seconds(tools):
 
     async def sleep(seconds):
         tools.time.now += seconds
-        await asyncio.sleep(0.1)
+        await server.until_asked(len(server.asked) + 40)
 
     tools.time.sleep = sleep
     async with tools.Server(answer) as server, tools.client(server) as client:
@@ -215,7 +215,7 @@ async def test_a_broken_record_among_good_ones_costs_seconds(tools):
         with pytest.raises(Unavailable) as caught:
             await bad
         await client.get(tools.account("good"))
-    assert caught.value.tries == 5
+    assert 5 <= caught.value.tries <= 8
 
 
 async def test_the_run_s_deadline_is_hard(tools):
