@@ -98,6 +98,7 @@ async def listings(
         page_size=page_size,
         cap=cap,
         divisible=divisible,
+        lively=bool(params) or window.end_s is None,
     )
     waiting, rows = [window], 0
     while waiting and (limit_rows is None or rows < limit_rows):
@@ -160,7 +161,8 @@ class _Lister:
     """Lists one window after another, and keeps what it learns of the server meanwhile.
 
     `cap`: the total from which on it is no count. `reach`: how many rows deep one may page.
-    `served`: the most rows that ever were on a page.
+    `served`: the most rows that ever were on a page. `lively`: records may enter a window as well
+    as leave it, which two totals cannot tell apart; then every page is asked for its total.
     """
 
     def __init__(
@@ -173,6 +175,7 @@ class _Lister:
         page_size: int,
         cap: int,
         divisible: bool,
+        lively: bool,
     ) -> None:
         self._asker = asker
         self._endpoint = endpoint
@@ -183,6 +186,7 @@ class _Lister:
         self._cap = self._reach = cap
         self._served = 0
         self._divisible = divisible
+        self._lively = lively
 
     async def read(self, window: Window) -> Found:
         """A listing of the window or of its beginning, or the seconds at which to cut it."""
@@ -347,7 +351,7 @@ class _Lister:
     async def _deep_page(self, window: Window, order: Order, number: int) -> Page | None:
         """A page after the first; None where the server refuses to go so deep."""
         try:
-            return await self._page(window, order, number)
+            return await self._page(window, order, number, count=self._lively)
         except BadRequest:
             return None
 

@@ -15,9 +15,9 @@ What counts as proof, strongest first:
 Whenever the total changes, records came or went, and ids of earlier passes may be gone: the
 union starts anew. What was seen only before it is in the result of an unproven listing alone.
 
-What no total can show is a deletion paired with an insertion into the same window between the
-same two replies. In a window of the past nothing is inserted; a filter such as `states=PENDING`
-has no past, so what is missing from such a list is a question to ask, never an answer.
+What totals cannot show is a deletion paired with an insertion between the same two of them. In
+a window of the past nothing is inserted. A filter such as `states=PENDING` has no past, so there
+every page is asked for its total, and what is missing is still a question, never an answer.
 """
 
 from __future__ import annotations
