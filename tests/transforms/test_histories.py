@@ -31,6 +31,9 @@ VARS = {
     "crmcom_ageing_buckets": BUCKETS,
 }
 
+QUICK = {"tests": False, "select": ["+crmcom__overdue_worklist", "+crmcom__balance_summary"]}
+"""The reference does the testing."""
+
 KEYS = {
     "account_daily": "source_relation, account_id, date_day",
     "overdue_worklist": "source_relation, account_id",
@@ -142,7 +145,7 @@ def test_order_repetition_and_other_tenants_change_nothing(
     raw["account_observations"] += random.Random(3).sample(raw["account_observations"], 300)
     random.Random(4).shuffle(raw["account_observations"])
     load(database, "crmcom_a", raw)
-    build(database, vars=VARS)
+    build(database, vars=VARS, **QUICK)
     assert marts(database) == marts(everything, where="source_relation = 'crmcom_a'")
 
 
@@ -170,7 +173,7 @@ def test_a_past_day_is_told_from_what_was_observed_by_then(
     apart, in_place = tmp_path / "past.duckdb", tmp_path / "warehouse.duckdb"
     shutil.copy(everything, in_place)
 
-    build(apart, source=everything, vars=past, tests=False)
+    build(apart, source=everything, vars=past, **QUICK)
     with duckdb.connect(apart) as connection:
         connection.execute(f"attach '{everything}' as crmcom_source (read_only)")
         connection.execute(
@@ -180,9 +183,9 @@ def test_a_past_day_is_told_from_what_was_observed_by_then(
         connection.execute("alter table crmcom_reports.copied rename to account_daily")
     assert_as_expected(apart, told)
 
-    build(in_place, vars=past)
+    build(in_place, vars=past, **QUICK)
     assert_as_expected(in_place, told)
-    build(in_place, vars=VARS)
+    build(in_place, vars=VARS, **QUICK)
     assert marts(in_place) == marts(everything)
 
 
@@ -191,7 +194,7 @@ def test_what_was_loaded_later_was_not_known(build: Build, tmp_path: Path) -> No
     database = tmp_path / "warehouse.duckdb"
     raw = {**TENANTS["crmcom_a"], "activities": []}
     load(database, "crmcom", raw)
-    build(database, vars={"crmcom_known_at": known_at})
+    build(database, vars={"crmcom_known_at": known_at}, **QUICK)
     assert_as_expected(database, expected({"crmcom": raw}, Settings(known_at=known_at)))
 
 
@@ -212,7 +215,7 @@ def test_scaling_a_currency_scales_its_money_alone(
         for o in raw["account_observations"]
     ]
     load(database, "crmcom_a", {**raw, "account_observations": scaled})
-    build(database, vars=VARS)
+    build(database, vars=VARS, **QUICK)
     money = "receivable, credit, net_balance, overdue_gross, overdue_net"
     query = f"select currency_code, classification, state, overdue_ratio, {money}"
     query += " from crmcom_reports.balance_summary where source_relation = 'crmcom_a' order by all"
@@ -263,7 +266,7 @@ def test_a_reading_that_repeats_the_last_one_adds_only_certainty(
         kept.append(observation)
     assert dropped > 100
     load(database, "crmcom_a", {**TENANTS["crmcom_a"], "account_observations": kept})
-    build(database, vars=VARS)
+    build(database, vars=VARS, **QUICK)
     columns = (
         "account_id, date_day, contact_id, currency_code, classification, state, balance,"
         " receivable, credit, overdue_gross, overdue_net, credit_limit, presence,"
@@ -284,7 +287,7 @@ def test_one_more_day_without_data_adds_one_to_both_ages(
     ages += " where source_relation = 'crmcom_a' order by all"
     before = rows(database, ages)
     tomorrow = before[0]["as_of_date"] + timedelta(days=1)
-    build(database, vars={**VARS, "crmcom_as_of": tomorrow})
+    build(database, vars={**VARS, "crmcom_as_of": tomorrow}, **QUICK)
     older = [
         {
             **row,

@@ -188,7 +188,7 @@
             from {{ elsewhere }} as days
             where exists (
                 select 1
-                from {{ plan }} as planned
+                from {{ crmcom_transforms.without_catalog(plan) }} as planned
                 where
                     planned.source_relation = days.source_relation
                     and days.date_day <= planned.as_of_date

@@ -1,0 +1,263 @@
+"""What who runs the transforms is promised."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from crmcom_pipelines.transform import transform
+from crmcom_transforms import PROJECT_DIR
+
+from .raw import TABLES, load, rows
+
+if TYPE_CHECKING:
+    from .conftest import Build
+
+DAY = datetime(2026, 3, 10, 9)  # noqa: DTZ001 - the warehouse's timestamps are naive UTC
+MARTS = ("account_daily", "overdue_worklist", "balance_summary")
+
+
+def reading(account: str, day: int, **fields: object) -> dict[str, object]:
+    moment = DAY + timedelta(days=day)
+    return {
+        "account_id": account,
+        "contact_id": "anna",
+        "run_id": f"run-{moment:%Y%m%d}",
+        "observed_at": moment,
+        "_synced_at": moment,
+        "state": "ACTIVE",
+        "currency_code": "EUR",
+        "balance": Decimal(100),
+        "overdue_amount": Decimal(40),
+        "is_missing": False,
+        **fields,
+    }
+
+
+def fabricate(database: Path) -> Path:
+    load(
+        database,
+        "crmcom",
+        {
+            "accounts": [{"id": "one", "number": "N-1", "_synced_at": DAY}],
+            "contacts": [{"id": "anna", "first_name": "Anna", "last_name": " ", "name": ""}],
+            "account_observations": [reading("one", 0), reading("one", 1)],
+        },
+    )
+    return database
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Path:
+    """One account, overdue on two days, not built yet."""
+    return fabricate(tmp_path / "warehouse.work.duckdb")
+
+
+@pytest.fixture(scope="module")
+def built(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, built; for tests that leave it as it is."""
+    database = fabricate(tmp_path_factory.mktemp("built") / "warehouse.work.duckdb")
+    build(database)
+    return database
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    """The same, built; for tests that do not."""
+    return Path(shutil.copy(built, tmp_path))
+
+
+def test_an_empty_warehouse_has_empty_reports(build: Build, tmp_path: Path) -> None:
+    """Nothing was ever loaded: not even the tables are there."""
+    database = tmp_path / "warehouse.duckdb"
+    build(database)
+    for mart in MARTS:
+        assert rows(database, f"from crmcom_reports.{mart}") == []
+
+
+def test_tables_without_rows_have_empty_reports(build: Build, tmp_path: Path) -> None:
+    database = tmp_path / "warehouse.duckdb"
+    load(database, "crmcom", {})
+    build(database)
+    for mart in MARTS:
+        assert rows(database, f"from crmcom_reports.{mart}") == []
+
+
+def test_a_build_shows_who_owes_what(built: Path) -> None:
+    (row,) = rows(built, "from crmcom_reports.overdue_worklist")
+    assert row["contact_name"] == "Anna"
+    assert row["overdue_gross"] == Decimal(40)
+    assert row["days_overdue_min"] == 2
+
+
+def test_a_build_says_what_it_did(build: Build, copy: Path) -> None:
+    result = build(copy)
+    assert {node.kind for node in result.nodes} >= {"model", "test"}
+    assert re.fullmatch(r"\d+ models built and \d+ tests passed in \d+\.\d s", result.summary)
+
+
+def test_everything_is_readable_under_any_name(copy: Path) -> None:
+    """Renamed, opened read-only, attached under an alias, beside another such file."""
+    renamed = copy.rename(copy.with_name("another name.duckdb"))
+    readable = """
+        select table_schema || '."' || table_name || '"'
+        from information_schema.tables
+        where table_schema like 'crmcom%' and table_catalog = current_database()
+    """
+    with duckdb.connect(renamed, read_only=True) as connection:
+        names = [name for (name,) in connection.execute(readable).fetchall()]
+        assert len(names) > len(TABLES) * 2
+        for name in names:
+            connection.execute(f"select * from {name}").fetchall()
+        counts = {n: connection.execute(f"select count(*) from {n}").fetchone() for n in names}
+    with duckdb.connect() as connection:
+        connection.execute("create schema crmcom; create table crmcom.accounts (id varchar)")
+        connection.execute(f"attach '{renamed}' as mine (read_only)")
+        for name in names:
+            found = connection.execute(f"select count(*) from mine.{name}").fetchone()
+            assert found == counts[name], name
+
+
+def test_the_reports_explain_themselves(built: Path) -> None:
+    """Descriptions travel in the file, where an analyst's tools show them."""
+    found = rows(
+        built,
+        "select table_name, column_name, comment from duckdb_columns()"
+        " where schema_name = 'crmcom_reports'",
+    )
+    assert found
+    assert [f for f in found if not f["comment"]] == []
+
+
+def test_a_failing_test_is_told_with_its_rows(
+    copy: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with duckdb.connect(copy) as connection:
+        connection.execute("update crmcom_reports.account_daily set balance = 99")
+    result = transform(copy, work_dir=copy.parent / "dbt")
+    assert not result.ok
+    assert result.error is None
+    assert "test latest_report_is_the_latest_reading failed with 1 row" in result.summary
+    assert "account_id=one" in result.summary
+    assert "balance=99.0000" in result.summary
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_that_cannot_run_is_told_with_its_cause(warehouse: Path) -> None:
+    with duckdb.connect(warehouse) as connection:
+        connection.execute("alter table crmcom.account_observations alter observed_at type varchar")
+        connection.execute("update crmcom.account_observations set observed_at = 'yesterday'")
+    result = transform(warehouse, work_dir=warehouse.parent / "dbt")
+    assert not result.ok
+    assert "could not run" in result.summary
+    assert "yesterday" in result.summary
+    assert "were skipped" in result.summary
+
+
+def test_a_variable_that_makes_no_sense_is_told(warehouse: Path) -> None:
+    result = transform(
+        warehouse, vars={"crmcom_balance_sign": "sideways"}, work_dir=warehouse.parent / "dbt"
+    )
+    assert not result.ok
+    assert "crmcom_balance_sign is 'positive'" in result.summary
+
+
+def test_a_file_that_another_process_holds_is_told(warehouse: Path) -> None:
+    hold = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(warehouse)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdin
+        holder.stdout.readline()
+        result = transform(warehouse, work_dir=warehouse.parent / "dbt")
+        holder.stdin.close()
+    assert not result.ok
+    assert "lock" in result.summary.lower()
+
+
+def test_a_change_of_variables_rebuilds_history(build: Build, warehouse: Path) -> None:
+    ages = "select bucket from crmcom_reports.account_daily order by date_day"
+    load(warehouse, "crmcom", {"account_observations": [reading("one", -1, overdue_amount=0)]})
+    build(warehouse)
+    assert [r["bucket"] for r in rows(warehouse, ages)] == [None, "1-30", "1-30"]
+    build(warehouse, vars={"crmcom_ageing_buckets": [1]})
+    assert [r["bucket"] for r in rows(warehouse, ages)] == [None, "1-1", "2+"]
+
+
+def test_a_negative_balance_may_be_what_is_owed(build: Build, warehouse: Path) -> None:
+    load(warehouse, "crmcom", {"account_observations": [reading("two", 1, balance=-70)]})
+    build(warehouse, vars={"crmcom_balance_sign": "negative"})
+    (row,) = rows(warehouse, "from crmcom_reports.balance_summary")
+    assert (row["receivable"], row["credit"]) == (Decimal(70), Decimal(100))
+
+
+def test_a_new_account_number_holds_on_every_day(build: Build, copy: Path) -> None:
+    with duckdb.connect(copy) as connection:
+        connection.execute("update crmcom.accounts set number = 'N-2'")
+    load(copy, "crmcom", {"account_observations": [reading("one", 2)]})
+    build(copy)
+    found = rows(copy, "select date_day, account_number from crmcom_reports.account_daily")
+    assert len(found) == 3
+    assert {row["account_number"] for row in found} == {"N-2"}
+
+
+def test_no_amount_is_too_large(build: Build, tmp_path: Path) -> None:
+    """The raw tables hold 29 digits before the point, and nine after it."""
+    database = tmp_path / "warehouse.duckdb"
+    largest = "9" * 29 + "." + "9" * 9
+    amounts = {"EUR": Decimal(largest), "USD": Decimal("-" + largest)}
+    load(
+        database,
+        "crmcom",
+        {
+            "account_observations": [
+                reading(
+                    f"{currency}-{n}",
+                    0,
+                    currency_code=currency,
+                    balance=amount,
+                    overdue_amount=amount,
+                    credit_limit=amount,
+                )
+                for n in range(100)
+                for currency, amount in amounts.items()
+            ]
+        },
+    )
+    build(database)
+    found = rows(database, "from crmcom_reports.balance_summary order by currency_code")
+    assert [row["net_balance"] for row in found] == [Decimal(10) ** 31, -(Decimal(10) ** 31)]
+
+
+def test_nothing_is_written_into_the_project(build: Build, copy: Path) -> None:
+    """It may be installed where nobody may write."""
+    before = {p for p in PROJECT_DIR.rglob("*") if "__pycache__" not in p.parts}
+    build(copy)
+    assert {p for p in PROJECT_DIR.rglob("*") if "__pycache__" not in p.parts} == before
+
+
+def test_a_strange_path_is_a_path(tmp_path: Path) -> None:
+    """Spaces, quotes, braces and letters of any alphabet; dots make DuckDB's names short."""
+    folder = tmp_path / "it's {{ mine }} - λογιστήριο"
+    folder.mkdir()
+    database = folder / "ware-house.2026.duckdb"
+    load(database, "crmcom", {"account_observations": [reading("one", 0)]})
+    result = transform(database, work_dir=folder / "dbt")
+    assert result.ok, result.summary
+    assert len(rows(database, "from crmcom_reports.overdue_worklist")) == 1
+
+
+def test_the_projects_own_logic_holds(build: Build, copy: Path) -> None:
+    """dbt's unit tests ask the built models for their columns, so they follow a build."""
+    result = build(copy, unit_tests=True)
+    assert sum(node.kind == "unit_test" for node in result.nodes) > 10
