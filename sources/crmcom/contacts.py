@@ -34,6 +34,7 @@ async def read_contacts(feed: Feed) -> None:
     plan = due(feed)
     known = set(feed.stored.ids("contacts"))
     walked = {i: r for i, r in (await _changed(feed, plan)).items() if plan.wants(r)}
+    feed.run.fan_out |= walked.keys()
     seen: set[str] = set()
     async for found in feed.listings(
         LIST_CONTACTS,
@@ -50,7 +51,6 @@ async def read_contacts(feed: Feed) -> None:
         feed.run.fan_out |= ids if plan.is_full or plan.first else ids - known
         await feed.load(feed.shape(raws(rows), "list"), "list")
         plan.reached(found.window)
-    feed.run.fan_out |= walked.keys()
     await feed.load(feed.shape(raws(walked.values()), "list"), "list")
     if plan.covers_all:
         others = await undated(feed, LIST_CONTACTS, plan, seen)
