@@ -196,7 +196,8 @@ async def _load(feed: Feed, listed: Shaped, stored: pa.Table, detailed: dict[str
     rows = carry(listed.rows, stored, feed.answered("list"))
     children = dict(listed.children)
     if detailed:
-        details = _with_state(feed.shape(detailed.values(), "single"))
+        # Its state is the list's: a history's dates mislead where a clock was set back.
+        details = feed.shape(detailed.values(), "single")
         await feed.reject(details.rejects)
         joined = carry(details.rows, rows, feed.answered("single"))
         rows = stack([joined, without(rows, joined.column("id").to_pylist())])
@@ -290,7 +291,11 @@ def _with_state(shaped: Shaped) -> Shaped:
 
 
 def _latest(history: list[tuple[int, Any, str]]) -> str | None:
-    """The last state. Of two in one second, the list's own direction tells which came later."""
+    """The last state. Of two in one second, the list's own direction tells which came later.
+
+    What is asked for by itself is in no list of open ones: so it is not open, though a clock
+    that was set back may make its history say so. What reopened meanwhile, the next run lists.
+    """
     if not history:
         return None
     steps = sorted(history)
@@ -299,4 +304,5 @@ def _latest(history: list[tuple[int, Any, str]]) -> str | None:
     backwards = first_at > last_at or (first_at == last_at and first != OPEN)
     if backwards:
         steps.reverse()
-    return max(enumerate(steps), key=lambda step: (step[1][1], step[0]))[1][2]
+    closed = [step for step in steps if step[2] != OPEN]
+    return max(enumerate(closed or steps), key=lambda step: (step[1][1], step[0]))[1][2]
