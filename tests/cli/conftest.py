@@ -25,12 +25,16 @@ class Called:
         return json.loads(self.out)
 
 
-def call(*args, cwd, api_key=None, **environ):
-    """Run `crmcom` as a user does: a process of its own, in a folder without settings."""
+def environ(home, api_key=None, **more):
+    """What a process finds in its environment: no settings but these."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("SOURCES__", "TRANSFORMS__"))}
-    env |= {"HOME": str(cwd), "COLUMNS": "200"} | environ
-    if api_key:
-        env["SOURCES__CRMCOM__API_KEY"] = api_key
+    key = {"SOURCES__CRMCOM__API_KEY": api_key} if api_key else {}
+    return env | {"HOME": str(home), "COLUMNS": "200"} | key | more
+
+
+def call(*args, cwd, api_key=None, **more):
+    """Run `crmcom` as a user does: a process of its own, in a folder without settings."""
+    env = environ(cwd, api_key, **more)
     command = [str(Path(sys.executable).parent / "crmcom"), *map(str, args)]
     found = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     return Called(found.returncode, found.stdout, found.stderr)
@@ -39,6 +43,11 @@ def call(*args, cwd, api_key=None, **environ):
 @pytest.fixture(scope="session", name="call")
 def _call():
     return call
+
+
+@pytest.fixture(scope="session", name="environ")
+def _environ():
+    return environ
 
 
 @pytest.fixture(scope="session")
