@@ -132,6 +132,7 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
                 feed.remember(state)
             else:
                 feed.remember(after)
+                state.clear()
                 state.update(after)
         result.requests += count.requests
         result.retries += count.retries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -185,12 +186,18 @@ class Run:
             if self._open == 0 and self.client is not None:
                 client, self.client = self.client, None
                 self._asked += client.stats.requests
-                self.notices += [n for n in client.notices if n not in self.notices]
+                # Each slice has a client of its own, which tells the same with other numbers.
+                told = {_without_numbers(n) for n in self.notices}
+                self.notices += [n for n in client.notices if _without_numbers(n) not in told]
                 await client.__aexit__(None, None, None)
 
     def progress(self) -> None:
         if self.on_progress is not None:
             self.on_progress(self)
+
+
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+", "", text)
 
 
 def naive(at: datetime) -> datetime:

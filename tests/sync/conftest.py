@@ -50,7 +50,8 @@ class Warehouse:
         self.server.sandbox.reset_counters()
         outcome = sync(self.run(**options), database=self.database, transform=False)
         if expect is not None:
-            assert outcome.exit_code == expect, outcome.as_json()
+            reasons = {name: r.reason for name, r in outcome.resources.items()}
+            assert outcome.exit_code == expect, reasons
         return outcome
 
     @contextmanager

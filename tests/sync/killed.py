@@ -1,0 +1,22 @@
+"""One sync in slices, to be killed: killed.py BASE_URL API_KEY DATABASE plain|reconcile."""
+
+import sys
+from pathlib import Path
+
+from crmcom import Run, Settings
+from crmcom_pipelines.load import sync
+
+base_url, api_key, database, how = sys.argv[1:]
+# What takes a second to import is imported before the test begins to count.
+import dlt  # noqa: E402, F401
+
+import crmcom.resources  # noqa: E402, F401
+
+print("ready", flush=True)  # noqa: T201
+run = Run(
+    Settings(base_url=base_url, api_key=api_key, page_size=10),
+    slice_rows=10,
+    reconcile=how == "reconcile",
+)
+outcome = sync(run, database=Path(database), transform=False)
+sys.exit(outcome.exit_code)
