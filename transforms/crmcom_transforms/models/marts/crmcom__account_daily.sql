@@ -12,7 +12,7 @@
 -- This is the step from one day to the next: `today` is what was read on the day, `yesterday`
 -- the rows this model made for the day before.
 
-with readings as (
+with raw_readings as (
 
     select
         source_relation,
@@ -22,9 +22,9 @@ with readings as (
         state,
         coalesce(currency_code, 'XXX') as currency_code,
         classification,
-        {{ money('balance') }} as balance,
-        {{ money(positive_part('overdue_amount')) }} as overdue_gross,
-        {{ money('credit_limit') }} as credit_limit,
+        {{ raw_money('balance') }} as balance,
+        {{ raw_money('overdue_amount') }} as overdue_amount,
+        {{ raw_money('credit_limit') }} as credit_limit,
         is_missing,
         observed_at
     from {{ ref('stg_crmcom__account_observations') }}
@@ -35,6 +35,15 @@ with readings as (
         and observed_at < {{ add_hours(local_midnight(day_after_built()), 3) }}
         and {{ local_date('observed_at') }} = {{ built_day() }}
         and {{ is_known('synced_at') }}
+
+),
+
+readings as (
+
+    select
+        *,
+        {{ positive_part('overdue_amount') }} as overdue_gross
+    from raw_readings
 
 ),
 
