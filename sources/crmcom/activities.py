@@ -42,11 +42,12 @@ _OPEN_ONLY = (("states", OPEN),)
 
 async def read_activities(feed: Feed) -> None:
     """Load activities that are new, changed or gone, with their versions."""
+    feed.half_merged |= _half_merged(feed)
     await feed.probe(LIST_ACTIVITIES)
     plan = due(feed)
     follow = not plan.first and feed.run.backfill is None
     known = set(feed.stored.ids("activities")) if plan.is_full else set()
-    was_open = await _was_open(feed) if follow else set()
+    was_open = _was_open(feed) if follow else set()
     changed = await _changed(feed, plan) if follow else _Changed()
     seen: set[str] = set()
     async for found in feed.listings(
@@ -70,28 +71,40 @@ async def read_activities(feed: Feed) -> None:
         await _resolve(feed, known - seen, len(known))
     elif follow and plan.caught_up:
         await _resolve(feed, was_open, len(was_open))
+    await _load_versions(feed, _unmended(feed))
     _commit(feed, plan)
 
 
 def _commit(feed: Feed, plan: Plan) -> None:
+    if feed.run.backfill is None and plan.caught_up:
+        feed.half_merged = set()
     # What is completed while a first load is under way is completed after its beginning.
     if feed.run.backfill is None and (plan.from_scratch or not plan.first):
         feed.state["completed_s"] = plan.end_s
     plan.commit(feed)
 
 
-async def _was_open(feed: Feed) -> set[str]:
-    """What was open when the last whole load ended.
-
-    Each table is merged by itself, so a load that was cut short may have left an activity as
-    completed and its history as open: what it touched is judged by the versions before it.
-    """
+def _half_merged(feed: Feed) -> set[str]:
+    """What a load that was killed between two tables may have left as closed, its history as
+    open: each table is merged by itself. It is judged by the versions before that load."""
+    if feed.state.get("bookmark_s") is None:
+        return set()  # a first load lists it once more
     cut_short = feed.stored.ids("activities", synced_after=feed.settled_at)
     before = _states_before(feed, feed.stored.versions(cut_short))
-    touched = {i for i in cut_short if before.get(i, OPEN) in {OPEN, None}}
     gone = feed.stored.ids("activities", synced_after=feed.settled_at, deleted=True)
-    await _load_versions(feed, feed.stored.rows("activities", gone))
-    return set(feed.stored.ids("activities", state=OPEN)) | touched
+    return {*gone, *(i for i in cut_short if before.get(i, OPEN) in {OPEN, None})}
+
+
+def _was_open(feed: Feed) -> set[str]:
+    """What was open when the last whole load ended."""
+    gone = set(feed.stored.ids("activities", deleted=True)) if feed.half_merged else set()
+    return {*feed.stored.ids("activities", state=OPEN), *feed.half_merged - gone}
+
+
+def _unmended(feed: Feed) -> pa.Table:
+    """What a killed load has marked as deleted: its version may be missing."""
+    rows = feed.stored.rows("activities", feed.half_merged - feed.sent)
+    return rows.filter(pc.is_valid(rows.column("_deleted_at")))
 
 
 def _states_before(feed: Feed, versions: pa.Table) -> dict[str, str | None]:
@@ -164,7 +177,7 @@ def _to_detail(feed: Feed, rows: pa.Table, completed: set[str], *, follow: bool)
         return ids
     if mode == "off" or not follow:
         return []
-    again = {*completed, *feed.state.get("again", ())}
+    again = {*completed, *feed.state.get("again", ()), *feed.half_merged}
     before = _states_before(feed, feed.stored.versions(ids))
     states = rows.column("state").to_pylist()
     return [

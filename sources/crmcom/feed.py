@@ -71,6 +71,8 @@ class Feed:
         senders: tuple[Sender, ...] = ("list", "single")
         self._shapers = {s: Shaper(record, s, self.drift) for s in senders}
         self.sent: set[str] = set()
+        self.half_merged: set[str] = set(state.get("half_merged", ()))
+        """Records to read once more, because of a load that was killed; until that is done."""
         self._noticed: set[str] = set()
 
     # --- time ---
@@ -340,6 +342,9 @@ class Feed:
         """What is remembered of a slice that failed, too: it has loaded rows."""
         state["columns"] = self.drift.remember()
         state["tenant"] = self.run.settings.base_url
+        state.pop("half_merged", None)
+        if self.half_merged:
+            state["half_merged"] = sorted(self.half_merged)
         if self.client.stats.requests:  # else nobody has told the server's time
             state["synced_us"] = to_us(self.synced_at)
         self.result.new_columns += self.drift.added
