@@ -12,7 +12,7 @@ from crmcom.listing import newest_updated
 from crmcom.windows import due, undated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from crmcom.feed import Feed
     from crmcom.protocol import Row
@@ -23,6 +23,9 @@ HEAD = 100
 
 UNMOVED = 10
 """Remembered rows, in their remembered order and unchanged, that end a walk."""
+
+MAX_WALKS = 5
+"""Walks in one run; what is still new in the last of them is at the head of the next run's."""
 
 Mark = list[str]
 """A contact's id and a digest of its row."""
@@ -56,7 +59,9 @@ async def read_contacts(feed: Feed) -> None:
         others = await undated(feed, LIST_CONTACTS, plan, seen)
         feed.run.fan_out |= others.keys()
         await feed.load(feed.shape(raws(others.values()), "list"), "list")
-        await feed.confirm_gone(known - seen - others.keys(), GET_CONTACT, len(known))
+        missing = known - seen - others.keys()
+        feed.run.fan_out |= missing  # most are gone; those that are not may have new accounts
+        await feed.confirm_gone(missing, GET_CONTACT, len(known))
     plan.commit(feed)
 
 
@@ -70,19 +75,38 @@ async def _changed(feed: Feed, plan: Plan) -> dict[str, Row]:
     resumed = plan.first and not plan.from_scratch
     if feed.run.backfill is not None or (resumed and "head" in feed.state):
         return {}
-    walk = Walk(feed.state.get("head", []))
+    found: dict[str, Row] = {}
     try:
-        async for page in newest_updated(
-            feed.client, LIST_CONTACTS, page_size=feed.run.settings.page_size
-        ):
-            walk.add(page.rows)
-            if walk.ended or everything:
-                break
+        async for walk in _walks(feed, one_page=everything):
+            found |= {r.id: r for r in walk.news if r.id is not None}
+            head = walk.head
     except (Answered, Unproven, Unavailable) as error:
         feed.result.notices.append(f"changed contacts could not be followed: {error}")
     else:
-        feed.state["head"] = walk.head
-    return {} if everything else {r.id: r for r in walk.news if r.id is not None}
+        feed.state["head"] = head
+    return {} if everything else found
+
+
+async def _walks(feed: Feed, *, one_page: bool) -> AsyncIterator[Walk]:
+    """Walks, until one brings no contact that those before it lack.
+
+    A deletion between two pages shifts the later ones forward and hides one, and no later run
+    would walk so far. So what takes several pages is walked again, with other ends of pages.
+    """
+    size, seen = feed.run.settings.page_size, set[str]()
+    for _ in range(MAX_WALKS):
+        walk, pages = Walk(feed.state.get("head", [])), 0
+        async for page in newest_updated(feed.client, LIST_CONTACTS, page_size=size):
+            walk.add(page.rows)
+            pages += 1
+            if walk.ended or one_page:
+                break
+        yield walk
+        ids = {r.id for r in walk.news if r.id is not None}
+        if pages <= 1 or ids <= seen:
+            return
+        seen |= ids
+        size = size - 1 if size > 1 else size + 1
 
 
 class Walk:
