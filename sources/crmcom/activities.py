@@ -91,8 +91,9 @@ def _half_merged(feed: Feed) -> set[str]:
         return set()  # a first load lists it once more
     cut_short = feed.stored.ids("activities", synced_after=feed.settled_at)
     before = _states_before(feed, feed.stored.versions(cut_short))
+    rows = feed.stored.rows("activities", cut_short).select(["id", "state"]).to_pylist()
     gone = feed.stored.ids("activities", synced_after=feed.settled_at, deleted=True)
-    return {*gone, *(i for i in cut_short if before.get(i, OPEN) in {OPEN, None})}
+    return {*gone, *(r["id"] for r in rows if before.get(r["id"], OPEN) != r["state"])}
 
 
 def _was_open(feed: Feed) -> set[str]:
