@@ -167,11 +167,15 @@ async def _load_listed(
     shaped = feed.shape([r.raw for r in rows if r.id not in feed.sent], "list")
     ids = shaped.rows.column("id").to_pylist()
     stored = feed.stored.rows("activities", ids)
-    detailed = await _details(feed, _to_detail(feed, shaped.rows, completed, follow=follow))
-    await _load(feed, shaped, stored, detailed)
+    asked = _to_detail(feed, shaped.rows, stored, completed, follow=follow)
+    await _load(feed, shaped, stored, await _details(feed, asked))
 
 
-def _to_detail(feed: Feed, rows: pa.Table, completed: set[str], *, follow: bool) -> list[str]:
+def _to_detail(
+    feed: Feed, rows: pa.Table, stored: pa.Table, completed: set[str], *, follow: bool
+) -> list[str]:
+    """The rows whose details are due. Where a killed load has merged the version of a change
+    and not its row, or the row and not its version, the one that is behind tells."""
     mode = feed.run.settings.activity_details
     ids: list[str] = rows.column("id").to_pylist()
     if mode == "all":
@@ -180,11 +184,12 @@ def _to_detail(feed: Feed, rows: pa.Table, completed: set[str], *, follow: bool)
         return []
     again = {*completed, *feed.state.get("again", ()), *feed.half_merged}
     before = _states_before(feed, feed.stored.versions(ids))
+    held = {r["id"]: r["state"] for r in stored.select(["id", "state"]).to_pylist()}
     states = rows.column("state").to_pylist()
     return [
         i
         for i, state in zip(ids, states, strict=True)
-        if i in again or before.get(i, OPEN) != state
+        if i in again or {before.get(i, OPEN), held.get(i, OPEN)} != {state}
     ]
 
 
