@@ -41,10 +41,10 @@ async def read_accounts(feed: Feed) -> None:
     await _observe_missing(feed, feed.stored.rows("accounts", cut_short))
     listed = await _list(feed, run.fan_out | _pending(feed))
     await _read(feed, listed.column("id").to_pylist(), listed)
+    feed.result.partial = run.backfill is not None
     if last_slice and run.backfill is None:
         await _refresh(feed)
     feed.result.caught_up = last_slice
-    feed.result.partial = run.backfill is not None
     asked = feed.client.stats.requests > 0  # else nobody has told the server's time
     if asked and (contacts is None or contacts.error is None):
         feed.state["listed_us"] = to_us(feed.synced_at)

@@ -77,7 +77,7 @@ async def _changed(feed: Feed, plan: Plan) -> dict[str, Row]:
         return {}
     found: dict[str, Row] = {}
     try:
-        async for walk in _walks(feed, one_page=everything):
+        async for walk in _walks(feed, head_only=everything):
             found |= {r.id: r for r in walk.news if r.id is not None}
             head = walk.head
     except (Answered, Unproven, Unavailable) as error:
@@ -87,7 +87,7 @@ async def _changed(feed: Feed, plan: Plan) -> dict[str, Row]:
     return {} if everything else found
 
 
-async def _walks(feed: Feed, *, one_page: bool) -> AsyncIterator[Walk]:
+async def _walks(feed: Feed, *, head_only: bool) -> AsyncIterator[Walk]:
     """Walks, until one brings no contact that those before it lack.
 
     A deletion between two pages shifts the later ones forward and hides one, and no later run
@@ -96,14 +96,20 @@ async def _walks(feed: Feed, *, one_page: bool) -> AsyncIterator[Walk]:
     size, seen = feed.run.settings.page_size, set[str]()
     for _ in range(MAX_WALKS):
         walk, pages = Walk(feed.state.get("head", [])), 0
-        async for page in newest_updated(feed.client, LIST_CONTACTS, page_size=size):
-            walk.add(page.rows)
-            pages += 1
-            if walk.ended or one_page:
-                break
+        try:
+            async for page in newest_updated(feed.client, LIST_CONTACTS, page_size=size):
+                walk.add(page.rows)
+                pages += 1
+                if walk.ended or (head_only and len(walk.head) >= HEAD):
+                    break
+        except (Answered, Unproven, Unavailable):
+            yield walk  # so far it is as good as any
+            if not (head_only and pages):
+                raise
+            return
         yield walk
         ids = {r.id for r in walk.news if r.id is not None}
-        if pages <= 1 or ids <= seen:
+        if head_only or pages <= 1 or ids <= seen:
             return
         seen |= ids
         size = size - 1 if size > 1 else size + 1
@@ -118,30 +124,34 @@ class Walk:
     """
 
     def __init__(self, before: Sequence[Mark]) -> None:
+        self._before = before
         self._place = {tuple(mark): at for at, mark in enumerate(before)}
         self._needed = min(UNMOVED, len(before))
         self._last, self._unmoved = -1, 0
         self._rows: list[Row] = []
-        self.head: list[Mark] = []
+        self._marks: list[Mark] = []
         self.ended = False
 
     def add(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            if row.id is None:
-                continue
-            mark = _mark(row)
-            if len(self.head) < HEAD:
-                self.head.append(mark)
-            if not self.ended:
-                self._judge(row, mark)
+            if row.id is not None and not self.ended:
+                self._judge(row)
 
-    def _judge(self, row: Row, mark: Mark) -> None:
+    def _judge(self, row: Row) -> None:
+        mark = _mark(row)
         self._rows.append(row)
+        self._marks.append(mark)
         at = self._place.get(tuple(mark), -1)
         in_order = 0 <= self._last < at
         self._unmoved = 0 if at < 0 else self._unmoved + 1 if in_order else 1
         self._last = at
         self.ended = 0 < self._needed <= self._unmoved
+
+    @property
+    def head(self) -> list[Mark]:
+        """What the next walk has to know: behind unmoved rows all stands as it stood."""
+        rest = self._before[self._last + 1 :] if self.ended else ()
+        return [*self._marks, *rest][:HEAD]
 
     @property
     def news(self) -> list[Row]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from crmcom import tables
 from crmcom.drift import Drift
-from crmcom.errors import CrmcomError, NotFound, Unavailable
+from crmcom.errors import CrmcomError, FilterIgnored, NotFound, Unavailable
 from crmcom.listing import Window, listings, probe
 from crmcom.merge import carry, stamp, without
 from crmcom.protocol import Reply, Request
@@ -168,7 +168,15 @@ class Feed:
         if self.result.resource in self.run.settings.full_scan:
             await self.client.get(Request(endpoint, params=(("page", "1"), ("size", "1"))))
         else:
-            await probe(self.client, endpoint, field, epoch_s(self.now))
+            assumed_s = epoch_s(self.now)
+            try:
+                await probe(self.client, endpoint, field, assumed_s)
+            except FilterIgnored:
+                # The first answer brings the server's clock: what was ahead of this machine's
+                # may have been the server's past.
+                if epoch_s(self.now) <= assumed_s:
+                    raise
+                await probe(self.client, endpoint, field, epoch_s(self.now))
         self.result.started_at = self.result.started_at or self.now
 
     async def listings(

@@ -8,13 +8,15 @@ from typing import Any, ClassVar
 import dlt
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.const import TYPE_EXAMPLES
+from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 from dlt.extract import DltResource, DltSource
 
+from crmcom.errors import SettingsError
 from crmcom.resources import resource
 from crmcom.run import Run
-from crmcom.settings import RESOURCES, Settings
+from crmcom.settings import RESOURCES, Settings, setting
 
 SECTIONS = ("sources", "crmcom")
 
@@ -55,7 +57,14 @@ def settings_from_config(**given: Any) -> Settings:
 
     Raises `SettingsError` for what is missing or wrong.
     """
-    options = resolve_configuration(Options(), sections=SECTIONS)
+    try:
+        options = resolve_configuration(Options(), sections=SECTIONS)
+    except ConfigValueCannotBeCoercedException as error:
+        # Its own text repeats the value, which may be a secret in the wrong place.
+        raise SettingsError(
+            f"{setting(error.field_name)} is no {getattr(error.hint, '__name__', error.hint)}: "
+            "see .dlt/config.toml for how to write it"
+        ) from None
     found = {f.name: getattr(options, f.name) for f in fields(Settings)}
     chosen = found | {name: value for name, value in given.items() if value is not None}
     # An empty place in a file that `dlt init` wrote is a setting that is not set.

@@ -19,4 +19,5 @@ run = Run(
     reconcile=how == "reconcile",
 )
 outcome = sync(run, database=Path(database), transform=False)
+print(outcome.as_json())  # noqa: T201
 sys.exit(outcome.exit_code)
