@@ -19,29 +19,29 @@ def amount(rng: random.Random) -> Decimal:
     return Decimal(whole) + Decimal(rng.randint(0, 10**6)) / 10**6 * rng.choice([0, 1])
 
 
-def observation(rng: random.Random, account: str, moment: datetime, was: Row) -> Row:
-    """A reading, which mostly finds what the last one found."""
+def observation(rng: random.Random, account: str, moment: datetime, was: Row, wild: int) -> Row:
+    """A reading, which mostly finds what the last one found; the wilder, the less so."""
     now = dict(was)
     if rng.random() < 0.35:
         now["balance"] = amount(rng) * rng.choice([1, 1, 1, -1])
     if rng.random() < 0.3:
         now["overdue_amount"] = amount(rng) * rng.choice([0, 0, 1, 1, 1, -1])
-    if rng.random() < 0.05:
+    if rng.random() < 0.05 * wild:
         now["state"] = rng.choice(["ACTIVE", "SUSPENDED", "TERMINATED"])
-    if rng.random() < 0.04:
+    if rng.random() < 0.04 * wild:
         now["currency_code"] = rng.choice(["EUR", "USD", "KWD", None, " "])
-    if rng.random() < 0.04:
+    if rng.random() < 0.04 * wild:
         now["classification__name"] = rng.choice(["Residential", "Business", None])
-    if rng.random() < 0.03:
+    if rng.random() < 0.03 * wild:
         now["contact_id"] = rng.choice([None, f"contact-{rng.randint(1, 60)}"])
-    if rng.random() < 0.05:
+    if rng.random() < 0.05 * wild:
         now["credit_limit"] = rng.choice([None, Decimal(0), amount(rng)])
     was.update(now)
-    if rng.random() < 0.07:
+    if rng.random() < 0.07 * wild:
         now["balance"] = None
-    if rng.random() < 0.07:
+    if rng.random() < 0.07 * wild:
         now["overdue_amount"] = None
-    if rng.random() < 0.06:
+    if rng.random() < 0.06 * wild:
         now = dict.fromkeys(now) | {"is_missing": True, "contact_id": now["contact_id"]}
     late = timedelta(days=rng.choice([0] * 12 + [1, 4, 9]), minutes=rng.randint(1, 90))
     return {
@@ -67,6 +67,7 @@ def history(rng: random.Random, account: str) -> list[Row]:
         "credit_limit": rng.choice([None, Decimal(500)]),
     }
     likely = rng.choice([0.05, 0.3, 0.8, 1.0])
+    wild = rng.choice([1, 1, 1, 8])
     moments: list[datetime] = []
     first = rng.choice([0, 0, 0, rng.randrange(DAYS)])
     for day in range(first, DAYS):
@@ -77,7 +78,7 @@ def history(rng: random.Random, account: str) -> list[Row]:
                 hour = rng.choice([3, 12, 21, 22, 23])
                 minute = rng.choice([0, 0, 30, 59])
                 moments.append(START + timedelta(days=day, hours=hour, minutes=minute))
-    rows = [observation(rng, account, moment, was) for moment in sorted(moments)]
+    rows = [observation(rng, account, moment, was, wild) for moment in sorted(moments)]
     # (account_id, run_id) is the table's key.
     return list({row["run_id"]: row for row in rows}.values())
 
@@ -97,14 +98,14 @@ def tenant(seed: int, accounts: int) -> dict[str, list[Row]]:
                 "state": rng.choice(["PENDING", "PENDING", "COMPLETED", "CANCELLED"]),
                 "type__name": rng.choice(["Call", "Visit"]),
                 "key_dates__scheduled_on__from_date": rng.choice(
-                    [None, end + timedelta(hours=rng.randint(-400, 300))]
+                    [None, end + timedelta(hours=rng.randint(-72, 72))]
                 ),
                 "key_dates__scheduled_on__to_date": rng.choice(
-                    [None, end + timedelta(hours=rng.randint(-100, 400))]
+                    [None, end + timedelta(hours=rng.randint(-72, 72))]
                 ),
                 "_deleted_at": rng.choice([None] * 5 + [end]),
                 "_synced_at": end,
             }
-            for n in range(60)
+            for n in range(90)
         ],
     }

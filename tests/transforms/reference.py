@@ -61,7 +61,7 @@ def fact_of(day: date, readings: Sequence[Mapping[str, Any]], sign: int) -> Fact
     overdue = last_known(r["overdue_amount"] for r in alike)
     contact = seen["contact_id"] if seen else None
     if contact is None:
-        contact = last_known(r["contact_id"] for r in ordered if r["is_missing"])
+        contact = next((r["contact_id"] for r in reversed(ordered) if r["is_missing"]), None)
     return Fact(
         day=day,
         seen=seen,
