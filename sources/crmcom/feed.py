@@ -13,6 +13,7 @@ from crmcom.drift import Drift
 from crmcom.errors import CrmcomError, FilterIgnored, NotFound, Unavailable
 from crmcom.listing import Window, listings, probe
 from crmcom.merge import carry, stamp, without
+from crmcom.privacy import Privacy
 from crmcom.protocol import Reply, Request
 from crmcom.run import Result, Run, at_epoch, epoch_s, is_widespread, naive, suspicious
 from crmcom.schema import DELETED, RAW_TABLES
@@ -70,6 +71,7 @@ class Feed:
         self.drift = Drift.recall(tables.reserved_columns(record), state.get("columns", {}))
         senders: tuple[Sender, ...] = ("list", "single")
         self._shapers = {s: Shaper(record, s, self.drift) for s in senders}
+        self._privacy = Privacy(run.settings.privacy)
         self.sent: set[str] = set()
         self.half_merged: set[str] = set(state.get("half_merged", ()))
         """Records to read once more, because of a load that was killed; until that is done."""
@@ -106,7 +108,7 @@ class Feed:
     # --- what was read ---
 
     def shape(self, raws: Iterable[bytes], sender: Sender) -> Shaped:
-        return self._shapers[sender].shape(list(raws))
+        return self._privacy.of(self._shapers[sender].shape(list(raws)))
 
     def answered(self, sender: Sender) -> frozenset[str]:
         return self._shapers[sender].answers_for()
@@ -156,7 +158,8 @@ class Feed:
         await self.put("_rejects", from_rows("_rejects", found))
 
     async def reject_rows(self, rows: Iterable[Row]) -> None:
-        await self.reject(tables.reject(r.raw, "no id") for r in rows)
+        found = tuple(tables.reject(r.raw, "no id") for r in rows)
+        await self.reject(self._privacy.rejects(found))
 
     # --- listings ---
 

@@ -75,6 +75,7 @@ def _begin_slice(name: str, run: Run, states: Mapping[str, Any]) -> None:
     if run.slice_of is source and name in run.begun:
         run.start_anew()  # somebody gives the same source to dlt once more
     if run.slice_of is not source:
+        _can_merge()
         _same_tenant(run, states.values())
         run.slice_of = source
         run.next_slice(
@@ -82,6 +83,16 @@ def _begin_slice(name: str, run: Run, states: Mapping[str, Any]) -> None:
             after_us=max((s.get("synced_us", 0) for s in states.values()), default=0),
         )
     run.begun.add(name)
+
+
+def _can_merge() -> None:
+    """dlt would append where it cannot merge, and each run would double the last one's rows."""
+    destination = dlt.current.pipeline().destination
+    if MERGE["strategy"] not in (destination.capabilities().supported_merge_strategies or ()):
+        raise SettingsError(
+            f"{destination.destination_name} cannot replace rows (delete-insert), so every run "
+            "would double them: name another --destination, such as duckdb or postgres"
+        )
 
 
 def _same_tenant(run: Run, states: Iterable[Mapping[str, Any]]) -> None:
@@ -119,9 +130,9 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     client = await run.enter()
     # A copy: what a slice that fails has written of its bookmarks must not be kept.
     after = copy.deepcopy(dict(state))
-    feed = Feed(run, client, Destination(), record, state=after, put=put)
     result.caught_up = False
     try:
+        feed = Feed(run, client, Destination(), record, state=after, put=put)
         with client.counting() as count:
             try:
                 await read(feed)

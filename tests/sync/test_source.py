@@ -14,7 +14,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from crmcom import Settings, crmcom_source, settings_from_config
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
-from crmcom_sandbox import serve
+from crmcom_sandbox import World, serve
 
 from . import truth, worlds
 
@@ -118,6 +118,15 @@ def test_the_source_runs_in_anybodys_pipeline(tmp_path, monkeypatch):
         pipeline.run(source)
         with duckdb.connect(str(tmp_path / "any.duckdb")) as con:
             assert truth.differences(con, world.truth(), live=True, detailed=set()) == []
+
+
+def test_a_destination_that_cannot_merge_is_refused(tmp_path):
+    """dlt would append, and each run would double the rows of the one before it."""
+    with serve(World(), behaviour="live") as server:
+        pipeline = pipeline_into(tmp_path, dlt.destinations.filesystem(str(tmp_path / "files")))
+        with pytest.raises(PipelineStepFailed, match="filesystem cannot replace rows"):
+            pipeline.run(crmcom_source(base_url=server.base_url, api_key=server.api_key))
+        assert not server.sandbox.log
 
 
 def test_a_failure_raises_and_keeps_nothing(tmp_path):
