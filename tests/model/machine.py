@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from crmcom import contacts, listing, run, windows
 from crmcom.run import Range, epoch_s
 from crmcom_sandbox import BEHAVIOURS, Faults, World
+from crmcom_sandbox.faults import QUICK_KINDS, FaultKind
 
 from .driver import Driver, Kill
 from .operations import Op, Server, ops
@@ -79,7 +80,7 @@ COUNTS = {"sequences": 0, "steps": 0, "syncs": 0, "kills": 0, "faults": 0, "chec
 class Model(RuleBasedStateMachine):
     """One server, one warehouse."""
 
-    driver: Driver
+    fault_kinds: tuple[FaultKind, ...] = QUICK_KINDS
     failed = False
 
     def __init__(self) -> None:
@@ -139,7 +140,7 @@ class Model(RuleBasedStateMachine):
             self._patch(windows, "CAP", cap)
         self.change(start)
 
-    def make_driver(self, world: World, behaviour: Any, settings: dict[str, Any]) -> Driver:
+    def make_driver(self, world: World, behaviour: Any, settings: dict[str, Any]) -> Any:
         return Driver(world, behaviour, settings)
 
     def _patch(self, where: Any, name: str, value: Any) -> None:
@@ -185,7 +186,8 @@ class Model(RuleBasedStateMachine):
     )
     def faults(self, rate: float, seed: int, max_in_row: int | None) -> None:
         COUNTS["steps"] += 1
-        self.server.sandbox.set_faults(Faults(rate=rate, seed=seed, max_in_row=max_in_row))
+        plan = Faults(rate=rate, seed=seed, max_in_row=max_in_row, kinds=self.fault_kinds)
+        self.server.sandbox.set_faults(plan)
 
     @rule()
     def calm(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from crmcom.merge import VERSION_COLUMNS
@@ -153,6 +154,8 @@ def _same(column: str, wanted: Any, have: Row) -> bool:
         return value is None and beside is None
     if shown.same(wanted, value):
         return beside is None
+    if isinstance(wanted, str) and isinstance(value, Decimal):
+        return beside is None and str(value.normalize()) == wanted.rstrip("0")
     # A scalar in a column of JSON, or a number in one of text; else it stands beside its column.
     scalar = not isinstance(wanted, dict | list) and isinstance(value, str)
     kept = value if scalar else beside
