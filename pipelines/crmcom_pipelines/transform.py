@@ -145,7 +145,8 @@ def transform(
         *([] if tests else ["--exclude-resource-type", "test"]),
         *([] if unit_tests else ["--exclude-resource-type", "unit_test"]),
         *(["--full-refresh"] if full_refresh else []),
-        *(["--select", *select] if select else []),
+        # Of the tests, those whose models all are selected or were built for them.
+        *(["--select", *select, "--indirect-selection", "buildable"] if select else []),
     ]
     with _quiet_dbt() as runner:
         reply = runner.invoke(args)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -257,7 +258,108 @@ def test_a_strange_path_is_a_path(tmp_path: Path) -> None:
     assert len(rows(database, "from crmcom_reports.overdue_worklist")) == 1
 
 
-def test_the_projects_own_logic_holds(build: Build, copy: Path) -> None:
-    """dbt's unit tests ask the built models for their columns, so they follow a build."""
-    result = build(copy, unit_tests=True)
+def test_a_past_day_is_covered_by_what_was_pending_then(build: Build, warehouse: Path) -> None:
+    """A call that was made since covers the day before it was made, and no later one."""
+    call = {"activity_id": "call", "contact__id": "anna", "type__name": "Call"}
+    due = {"scheduled_from": DAY + timedelta(days=5), "is_deleted": False}
+    load(
+        warehouse,
+        "crmcom",
+        {
+            "activities": [
+                {
+                    "id": "call",
+                    "contact__id": "anna",
+                    "state": "COMPLETED",
+                    "key_dates__scheduled_on__from_date": due["scheduled_from"],
+                    "_synced_at": DAY + timedelta(days=1),
+                }
+            ],
+            "activity_versions": [
+                {
+                    **call,
+                    **due,
+                    "state": state,
+                    "run_id": f"run-{day}",
+                    "observed_at": DAY + timedelta(days=day),
+                    "_synced_at": DAY + timedelta(days=day),
+                }
+                for day, state in enumerate(["PENDING", "COMPLETED"])
+            ],
+        },
+    )
+    covered = "select as_of_date, coverage_status, next_due_date"
+    covered += " from crmcom_reports.overdue_worklist"
+    build(warehouse)
+    assert [tuple(r.values()) for r in rows(warehouse, covered)] == [
+        (date(2026, 3, 11), "uncovered", None)
+    ]
+    build(warehouse, vars={"crmcom_as_of": "2026-03-10"})
+    assert [tuple(r.values()) for r in rows(warehouse, covered)] == [
+        (date(2026, 3, 10), "covered", date(2026, 3, 15))
+    ]
+
+
+def test_the_day_of_the_reports_is_the_last_one_on_which_anything_was_observed(
+    build: Build, warehouse: Path
+) -> None:
+    """Accounts that were not read that day are carried, and counted as such."""
+    later = {"run_id": "run-9", "observed_at": DAY + timedelta(days=3), "_synced_at": DAY}
+    load(warehouse, "crmcom", {"activity_versions": [{"activity_id": "call", **later}]})
+    build(warehouse)
+    (row,) = rows(warehouse, "from crmcom_reports.balance_summary")
+    assert row["as_of_date"] == date(2026, 3, 13)
+    assert (row["accounts"], row["carried_accounts"]) == (1, 1)
+
+
+def test_another_project_builds_on_the_reports(tmp_path: Path) -> None:
+    """As a package of a dbt project with names, a schema and a file of its own."""
+    raw = fabricate(tmp_path / "raw.duckdb")
+    files = {
+        "dbt_project.yml": {
+            "name": "finance",
+            "profile": "finance",
+            "model-paths": ["models"],
+            "vars": {"crmcom_transforms": {"crmcom_ageing_buckets": [1]}},
+        },
+        "packages.yml": {"packages": [{"local": str(PROJECT_DIR)}]},
+        "profiles.yml": {
+            "finance": {
+                "target": "dev",
+                "outputs": {
+                    "dev": {
+                        "type": "duckdb",
+                        "path": str(tmp_path / "finance.duckdb"),
+                        "schema": "mine",
+                        "attach": [{"path": str(raw), "alias": "raw", "read_only": True}],
+                    }
+                },
+            }
+        },
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/oldest.sql").write_text(
+        "select account_id, bucket from {{ ref('crmcom__overdue_worklist') }}"
+    )
+    dbt = [Path(sys.executable).with_name("dbt"), "--no-send-anonymous-usage-stats", "--warn-error"]
+    for command in (
+        ["deps"],
+        ["build", "--vars", json.dumps({"crmcom_database": "raw"})],
+    ):
+        run = subprocess.run(
+            [*dbt, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stdout
+    with duckdb.connect(tmp_path / "finance.duckdb", read_only=True) as connection:
+        connection.execute(f"attach '{raw}' as raw (read_only)")
+        found = connection.execute("from mine.oldest").fetchall()
+        assert found == [("one", "2+")]
+        assert connection.execute("from crmcom_reports.overdue_worklist").fetchall()
+
+
+def test_the_projects_own_logic_holds(build: Build, warehouse: Path) -> None:
+    """On a first build, whatever the variables."""
+    result = build(warehouse, unit_tests=True, vars={"crmcom_ageing_buckets": [7]})
     assert sum(node.kind == "unit_test" for node in result.nodes) > 10
