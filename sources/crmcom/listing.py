@@ -160,7 +160,8 @@ async def newest_updated(
 class _Lister:
     """Lists one window after another, and keeps what it learns of the server meanwhile.
 
-    `cap`: the total from which on it is no count. `reach`: how many rows deep one may page.
+    `cap`: the total from which on it is no count. `counts`: whether totals are worth anything.
+    `reach`: how many rows deep one may page.
     `served`: the most rows that ever were on a page. `lively`: records may enter a window as well
     as leave it, which two totals cannot tell apart; then every page is asked for its total.
     """
@@ -184,6 +185,7 @@ class _Lister:
         self._size = page_size
         self._in_time: Order = ("CREATED_DATE", "ASC", page_size)
         self._cap = self._reach = cap
+        self._counts = True
         self._served = 0
         self._divisible = divisible
         self._lively = lively
@@ -231,10 +233,11 @@ class _Lister:
         total, served = first.total, max(1, len(first.rows))
         if total is not None and total < self._cap and total <= self._reach:
             return []
-        if total is not None and window.start_s is None and (window.end_s or 1) <= 0:
+        dated = self._dated(window, first)
+        if total is not None and not dated and window.start_s is None and window.end_s == 0:
             raise self._ignored(window, f"it counts {total} records before 1970")
         number = self._reach // served
-        while number > 1 and (total is None or self._dated(window, first)):
+        while number > 1 and (total is None or dated):
             page = await self._deep_page(window, self._in_time, number)
             if page is not None and page.ids - first.ids:
                 return window.cut(_latest(page.rows))
@@ -246,20 +249,23 @@ class _Lister:
 
     async def _passes(self, window: Window, first: Page) -> Found:
         """Passes that differ, until they prove the window or cannot, or show where to cut it."""
+        trusted = self._cap, self._counts
         done = await self._walk(window, self._in_time, first)
+        if trusted != (self._cap, self._counts):
+            return await self.read(window)
         if done.stopped and self._divisible:
             cuts = window.cut(_latest(done.rows.values()))
             if cuts:
                 return cuts
         proof = Proof(window, at_least=first.total or 0)
         proof.add(done)
-        one_page = len(done) <= len(first.rows)
+        one_page = len(done) <= len(first.rows) and (first.total or 0) <= self._served
         for order in orders(self._size if one_page else len(first.rows)):
             if proof.finished:
                 break
             if proof.passes == 2 and proof.moving and not one_page and self._dated(window, first):
                 # What fits on one page cannot move.
-                cuts = shards(window, done.rows.values(), len(first.rows))
+                cuts = shards(window, proof.rows, len(first.rows), first.total or 0)
                 if cuts:
                     return cuts
             try:
@@ -311,10 +317,16 @@ class _Lister:
             last = await self._page(window, (*order[:2], 1), 1, count=True)
             done.totals.append(last.total)
             if beyond and done.steady:
-                self._cap = first.total or 0
-                self._reach = min(self._reach, max(served, self._cap))
-                done.stopped = True
+                self._refuted(first.total or 0, ends=not has_next(untold(page), number, served))
         return done
+
+    def _refuted(self, total: int, *, ends: bool) -> None:
+        """More rows came than a total that did not grow: it stops counting there, or is wrong."""
+        if ends:
+            self._counts = False
+        else:
+            self._cap = total
+            self._reach = min(self._reach, max(total, self._served))
 
     def _dated(self, window: Window, page: Page) -> bool:
         """Whether the window may be cut at its rows' dates."""
@@ -366,7 +378,8 @@ class _Lister:
         if stray is not None:
             raise self._ignored(window, f"it sent {stray.id} of {stray.created_on}")
         self._served = max(self._served, len(page.rows))
-        return page if (page.total or 0) >= len(page.rows) else untold(page)
+        counted = self._counts and page.total is not None and page.total >= len(page.rows)
+        return page if counted else untold(page)
 
     def _ignored(self, window: Window, instead: str) -> FilterIgnored:
         return FilterIgnored(

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 from crmcom.protocol import range_params
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from crmcom.protocol import Page, Row
 
@@ -207,6 +207,11 @@ class Proof:
         return self.proven or self._quiet >= QUIET_PASSES or self.passes >= MAX_PASSES
 
     @property
+    def rows(self) -> tuple[Row, ...]:
+        """All that any pass saw."""
+        return tuple(self._everything.rows.values())
+
+    @property
     def moving(self) -> bool:
         """The last pass still differed from those before it."""
         return self._quiet == 0
@@ -259,10 +264,13 @@ def untold(page: Page) -> Page:
     return replace(page, total=None)
 
 
-def shards(window: Window, rows: Iterable[Row], size: int) -> list[int]:
-    """Where to cut a window so that each part fits on one page, judging by the rows' dates."""
+def shards(window: Window, rows: Sequence[Row], size: int, total: int = 0) -> list[int]:
+    """Where to cut a window so that each part fits on one page, judging by the rows' dates.
+
+    Where only some of `total` rows were seen, they stand for those that were not.
+    """
     dates = sorted(r.created_on for r in rows if r.created_on is not None)
-    step = max(1, size * 9 // 10)
+    step = max(1, size * 9 * len(rows) // (10 * max(total, len(rows), 1)))
     points = {dates[n] for n in range(step, len(dates), step)}
     return sorted(p for p in points if window.start_s is None or p > window.start_s)
 
