@@ -110,8 +110,9 @@ def transform(
     rebuilds it in any case. `select` takes dbt's node selectors; empty: everything. With
     `source`, the raw tables are read from that file, which stays as it is, and so is the history
     built there where it serves: a report as of a past day is made like this, in a file of its own.
-    `tests` checks the data, `unit_tests` the project's logic, on rows of its own. `work_dir` holds what dbt keeps
-    between runs, which makes the next one faster; `memory_limit` is DuckDB's, such as `4GiB`.
+    `tests` checks the data, `unit_tests` the project's logic, on rows of its own. `work_dir`
+    holds what dbt keeps between runs, which makes the next one faster; `memory_limit` is
+    DuckDB's, such as `4GiB`.
 
     A model or test that fails is told in the result, never raised.
     """
