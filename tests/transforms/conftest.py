@@ -1,4 +1,4 @@
-"""One folder for what dbt keeps between builds, so that only a worker's first build parses."""
+"""Building marts many times, without dbt parsing the project each time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ class Build(Protocol):
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    work_dir = tmp_path_factory.mktemp("dbt")
-    # dbt parses its own macros anew, for seconds, when a file has another path: so all take
-    # their turn at one.
-    usual = work_dir / "warehouse.work.duckdb"
+    folder = tmp_path_factory.mktemp("dbt")
+    # dbt parses everything anew, for seconds, when the path or a variable is another than last
+    # time: so all files take their turn at one path, and each set of variables has its folder.
+    usual = folder / "warehouse.work.duckdb"
+    folders: dict[str, Path] = {}
 
     def build(database: Path, **options: object) -> TransformResult:
         if database.exists():
             shutil.move(database, usual)
+        parsed_with = repr((options.get("vars"), options.get("source")))
+        work_dir = folders.setdefault(parsed_with, folder / str(len(folders)))
         try:
             result = transform(usual, **{"work_dir": work_dir, **options})  # type: ignore[arg-type]
         finally:
