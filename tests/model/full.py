@@ -1,4 +1,4 @@
-"""The same syncs through dlt into a DuckDB file; those that are killed in a process of their own."""
+"""The same syncs through dlt into a DuckDB file; what is killed has a process of its own."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from crmcom.merge import VERSION_COLUMNS
 from ..sync import truth as shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Set
 
     from .memory import Memory, Row
 
@@ -110,9 +110,11 @@ class Check:
             if found := (owners - self.rows[kind].keys()) & self.wanted[kind].keys():
                 yield f"{table} has rows without a parent: {found}"
 
-    def versions(self) -> Iterator[str]:
+    def versions(self, only: Set[str] | None = None) -> Iterator[str]:
         last = self.memory.last_versions()
         for i, row in self.rows["activities"].items():
+            if only is not None and i not in only:
+                continue
             wanted = {to: row.get(c) for to, c in VERSION_COLUMNS.items()}
             wanted["is_deleted"] = row["_deleted_at"] is not None
             have = {c: last[i][c] for c in wanted} if i in last else None
