@@ -7,6 +7,7 @@ it does) is cut in two by time, at a row's created date where rows carry one.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from crmcom.errors import BadRequest, BrokenReply, Evidence, FilterIgnored, Unproven
@@ -195,6 +196,11 @@ class _Lister:
         first = await self._page(window, self._in_time, 1, count=True)
         if self._is_snapshot(first):
             return snapshot(window, first.rows, first.total, "one reply holds it all")
+        if first.total is None and first.has_more is None and len(first.rows) < self._size:
+            # Not told of any more, it may be all, or all that the server puts on a page.
+            second = await self._deep_page(window, self._in_time, 2)
+            if second is not None and not second.rows:
+                return snapshot(window, first.rows, None, "a short page, and nothing after it")
         found: Found = []
         if first.total is None and self._dated(window, first):
             found = await self._chain(window, first)
@@ -259,8 +265,9 @@ class _Lister:
                 return cuts
         proof = Proof(window, at_least=first.total or 0)
         proof.add(done)
+        doubtful = done.doubtful
         one_page = len(done) <= len(first.rows) and (first.total or 0) <= self._served
-        for order in orders(self._size if one_page else len(first.rows)):
+        for order in orders(self._size if one_page else len(first.rows), len(done)):
             if proof.finished:
                 break
             if proof.passes == 2 and proof.moving and not one_page and self._dated(window, first):
@@ -274,7 +281,10 @@ class _Lister:
                 continue  # this endpoint does not take this sort
             done = await self._walk(window, order, again)
             proof.add(done)
-        return proof.listing()
+            doubtful &= done.doubtful
+        # All passes ended with a full page, whatever its size: hardly the list's own end.
+        cuts = window.cut() if doubtful and self._divisible else []
+        return cuts or proof.listing()
 
     async def _walk(self, window: Window, order: Order, first: Page) -> Pass:
         """One pass: the pages that the total announces at once, others as they follow."""
@@ -292,12 +302,13 @@ class _Lister:
                 pages = await self._pages(window, order, range(number, number + ahead))
             following = pages.pop(number)
             if following is None or not following.rows:
-                ends = page.has_more is False or (
-                    page.has_more is None and done.counted and number > announced
-                )
+                told = page.has_more
+                if told is None and (done.counted or number <= announced):
+                    told = number <= announced
                 full = len(page.rows) >= (order[2] if number == 2 else served)
-                done.stopped = following is None or (full and not ends)
-                done.whole = not done.stopped
+                done.stopped = following is None or (full and told is True)
+                done.doubtful = full and told is None
+                done.whole = not (done.stopped or done.doubtful)
                 if following is None or (done.stopped and number <= announced):
                     self._reach = min(self._reach, (number - 1) * served)
                 if done.stopped and len(done) == first.total:
@@ -400,6 +411,11 @@ async def _ask(asker: Asker, request: Request) -> Page:
             return read_page(await asker.get(request))
         except BrokenReply:
             continue
+        except BadRequest:
+            if _COUNT not in request.params:
+                raise
+            # `include_total` is not in the reference: a strict server may refuse it.
+            request = replace(request, params=tuple(p for p in request.params if p != _COUNT))
     return read_page(await asker.get(request))
 
 

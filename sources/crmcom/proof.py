@@ -106,13 +106,15 @@ class Pass:
 
     `counted`: its totals can be trusted. `totals`: each that was heard, from page 1 to the one
     asked after the last page. `whole`: the walk came to the list's own end. `stopped`: the
-    server gave no more though there may be more, which a smaller window avoids.
+    server gave no more though there is more, which a smaller window avoids. `doubtful`: nothing
+    came after a full page, and nothing was told: its end, or how deep one may go.
     """
 
     counted: bool = False
     totals: list[int | None] = field(default_factory=list)
     whole: bool = False
     stopped: bool = False
+    doubtful: bool = False
     rows: dict[str, Row] = field(default_factory=dict)
     odd: dict[bytes, Row] = field(default_factory=dict)
     odd_counts: Counter[bytes] = field(default_factory=Counter)
@@ -275,10 +277,12 @@ def shards(window: Window, rows: Sequence[Row], size: int, total: int = 0) -> li
     return sorted(p for p in points if window.start_s is None or p > window.start_s)
 
 
-def orders(size: int) -> Iterator[tuple[str, str, int]]:
-    """Sort, order and page size of the passes after the first; `size` is what is served.
+def orders(size: int, count: int = 0) -> Iterator[tuple[str, str, int]]:
+    """Sort, order and page size of the passes after the first.
 
-    By name comes first: where rows of one second change places, a pass by name found them all.
+    `size` is what is served, `count` the rows that the first one found. By name comes first:
+    where rows of one second change places, a pass by name found them all. The last page should
+    be a short one, for that shows the end even where nothing is told of it.
     """
     plan = (
         ("NAME", "ASC"),
@@ -289,6 +293,8 @@ def orders(size: int) -> Iterator[tuple[str, str, int]]:
         ("CREATED_DATE", "ASC"),
         ("NAME", "ASC"),
     )
+    all_sizes = range(size, 0, -1)
+    sizes = [s for s in all_sizes if count % s] or all_sizes
     step = max(1, size // 30)
     for number, (sort, order) in enumerate(plan, start=1):
-        yield sort, order, max(1, size - number * step)
+        yield sort, order, sizes[min(number * step, len(sizes) - 1)]

@@ -82,6 +82,21 @@ def test_a_list_without_a_past_is_asked_for_its_total_on_every_page():
     assert all("include_total" in q for q in server.log)
 
 
+@pytest.mark.parametrize("serves", [25, 100])
+def test_a_short_page_costs_two_requests_where_nothing_is_told(serves):
+    """Neither a total nor `has_more`: it may be short because the server serves no longer ones."""
+    server = Server(spread(20), totals="never", has_more=False, dated=False, serves=serves)
+    assert_all(server)
+    assert len(server.log) == 2
+
+
+def test_a_short_page_costs_one_request_once_a_longer_one_was_seen():
+    """Then the server does serve longer ones."""
+    server = Server(spread(120), totals="never", has_more=False)
+    assert_all(server)
+    assert len(server.log) == 2
+
+
 def test_oldest_first():
     """So that the end of the last listing is a bookmark."""
     found = assert_all(Server(spread(25_000)))
