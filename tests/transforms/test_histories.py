@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from . import reference
+from .conftest import QUICK
 from .histories import START, tenant
 from .raw import load, rows
 from .reference import Settings
@@ -30,9 +31,6 @@ VARS = {
     "crmcom_report_timezone": ZONE,
     "crmcom_ageing_buckets": BUCKETS,
 }
-
-QUICK = {"tests": False, "select": ["+crmcom__overdue_worklist", "+crmcom__balance_summary"]}
-"""The reference does the testing."""
 
 KEYS = {
     "account_daily": "source_relation, account_id, date_day",

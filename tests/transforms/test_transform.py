@@ -18,6 +18,7 @@ import pytest
 from crmcom_pipelines.transform import transform
 from crmcom_transforms import PROJECT_DIR
 
+from .conftest import QUICK
 from .raw import TABLES, load, rows
 
 if TYPE_CHECKING:
@@ -140,11 +141,11 @@ def test_the_reports_explain_themselves(built: Path) -> None:
 
 
 def test_a_failing_test_is_told_with_its_rows(
-    copy: Path, capfd: pytest.CaptureFixture[str]
+    attempt: Build, copy: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with duckdb.connect(copy) as connection:
         connection.execute("update crmcom_reports.account_daily set balance = 99")
-    result = transform(copy, work_dir=copy.parent / "dbt")
+    result = attempt(copy)
     assert not result.ok
     assert result.error is None
     assert "test latest_report_is_the_latest_reading failed with 1 row" in result.summary
@@ -153,11 +154,11 @@ def test_a_failing_test_is_told_with_its_rows(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_model_that_cannot_run_is_told_with_its_cause(warehouse: Path) -> None:
+def test_a_model_that_cannot_run_is_told_with_its_cause(attempt: Build, warehouse: Path) -> None:
     with duckdb.connect(warehouse) as connection:
         connection.execute("alter table crmcom.account_observations alter observed_at type varchar")
         connection.execute("update crmcom.account_observations set observed_at = 'yesterday'")
-    result = transform(warehouse, work_dir=warehouse.parent / "dbt")
+    result = attempt(warehouse)
     assert not result.ok
     assert "could not run" in result.summary
     assert "yesterday" in result.summary
@@ -189,15 +190,15 @@ def test_a_file_that_another_process_holds_is_told(warehouse: Path) -> None:
 def test_a_change_of_variables_rebuilds_history(build: Build, warehouse: Path) -> None:
     ages = "select bucket from crmcom_reports.account_daily order by date_day"
     load(warehouse, "crmcom", {"account_observations": [reading("one", -1, overdue_amount=0)]})
-    build(warehouse)
+    build(warehouse, **QUICK)
     assert [r["bucket"] for r in rows(warehouse, ages)] == [None, "1-30", "1-30"]
-    build(warehouse, vars={"crmcom_ageing_buckets": [1]})
+    build(warehouse, vars={"crmcom_ageing_buckets": [1]}, **QUICK)
     assert [r["bucket"] for r in rows(warehouse, ages)] == [None, "1-1", "2+"]
 
 
 def test_a_negative_balance_may_be_what_is_owed(build: Build, warehouse: Path) -> None:
     load(warehouse, "crmcom", {"account_observations": [reading("two", 1, balance=-70)]})
-    build(warehouse, vars={"crmcom_balance_sign": "negative"})
+    build(warehouse, vars={"crmcom_balance_sign": "negative"}, **QUICK)
     (row,) = rows(warehouse, "from crmcom_reports.balance_summary")
     assert (row["receivable"], row["credit"]) == (Decimal(70), Decimal(100))
 
@@ -206,7 +207,7 @@ def test_a_new_account_number_holds_on_every_day(build: Build, copy: Path) -> No
     with duckdb.connect(copy) as connection:
         connection.execute("update crmcom.accounts set number = 'N-2'")
     load(copy, "crmcom", {"account_observations": [reading("one", 2)]})
-    build(copy)
+    build(copy, **QUICK)
     found = rows(copy, "select date_day, account_number from crmcom_reports.account_daily")
     assert len(found) == 3
     assert {row["account_number"] for row in found} == {"N-2"}
@@ -290,11 +291,11 @@ def test_a_past_day_is_covered_by_what_was_pending_then(build: Build, warehouse:
     )
     covered = "select as_of_date, coverage_status, next_due_date"
     covered += " from crmcom_reports.overdue_worklist"
-    build(warehouse)
+    build(warehouse, **QUICK)
     assert [tuple(r.values()) for r in rows(warehouse, covered)] == [
         (date(2026, 3, 11), "uncovered", None)
     ]
-    build(warehouse, vars={"crmcom_as_of": "2026-03-10"})
+    build(warehouse, vars={"crmcom_as_of": "2026-03-10"}, **QUICK)
     assert [tuple(r.values()) for r in rows(warehouse, covered)] == [
         (date(2026, 3, 10), "covered", date(2026, 3, 15))
     ]
@@ -306,7 +307,7 @@ def test_the_day_of_the_reports_is_the_last_one_on_which_anything_was_observed(
     """Accounts that were not read that day are carried, and counted as such."""
     later = {"run_id": "run-9", "observed_at": DAY + timedelta(days=3), "_synced_at": DAY}
     load(warehouse, "crmcom", {"activity_versions": [{"activity_id": "call", **later}]})
-    build(warehouse)
+    build(warehouse, **QUICK)
     (row,) = rows(warehouse, "from crmcom_reports.balance_summary")
     assert row["as_of_date"] == date(2026, 3, 13)
     assert (row["accounts"], row["carried_accounts"]) == (1, 1)
