@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from crmcom.errors import BadRequest
 from crmcom.listing import CAP, Window
 from crmcom.protocol import Request, read_page
 from crmcom.run import epoch_s
@@ -94,6 +95,8 @@ def due(feed: Feed) -> Plan:
     reached_s: int | None = state.get("reached_s")
     first = bookmark_s is None
     if feed.result.resource in run.settings.full_scan:
+        note = f"{feed.result.resource} are listed whole in each run, as full_scan asks"
+        run.notices += [note] if note not in run.notices else []
         return Plan(
             Window(None, None),
             end_s,
@@ -167,7 +170,10 @@ async def undated(
     if plan.start_date_s is not None or plan.divisible is False:
         return {}
     params = (("page", "1"), ("size", "1"), ("include_total", "true"))
-    total = read_page(await feed.client.get(Request(endpoint, params=params))).total
+    try:
+        total = read_page(await feed.client.get(Request(endpoint, params=params))).total
+    except BadRequest:
+        return {}  # a strict server does not know `include_total`
     if total is None or total >= CAP or total <= len(seen):
         return {}
     found: dict[str, Row] = {}

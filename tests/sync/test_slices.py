@@ -26,10 +26,9 @@ SHALLOW = {"max_depth": 30}
 KILLED = Path(__file__).with_name("killed.py")
 
 
-@pytest.mark.parametrize("behaviour", [REFERENCE, LIVE], ids=["reference", "live"])
-def test_slices_load_what_one_load_would(warehouse, behaviour):
+def test_slices_load_what_one_load_would(warehouse):
     """And read no account twice."""
-    at = warehouse(worlds.small(contacts=60), behaviour.but(**SHALLOW), page_size=10)
+    at = warehouse(worlds.small(contacts=60), REFERENCE.but(**SHALLOW), page_size=10)
     outcome = at.sync(slice_rows=15)
     assert outcome.slices >= 3
     assert at.differences() == []
