@@ -108,7 +108,7 @@ def test_more_news_than_a_slice_holds_is_followed_to_the_end_in_one_run(warehous
 
 def test_a_backfill_reads_its_range_and_moves_no_bookmark(warehouse):
     """It is resumed where it ended, and read anew once it is done."""
-    world = worlds.small()
+    world = worlds.small(activities=50)
     at = warehouse(world, LIVE.but(**SHALLOW), page_size=10)
     at.sync()
     now = world.clock.epoch()
@@ -123,7 +123,7 @@ def test_a_backfill_reads_its_range_and_moves_no_bookmark(warehouse):
     assert at.differences() == []
     assert at.value(f"select count(*) from crmcom.activities where id = '{called}'") == 1
     world.edit("activities", settled.id, name="edited again")
-    at.sync(backfill=whole, slice_rows=10)
+    at.sync(backfill=whole)
     assert at.differences() == []
     assert {r["scope"] for r in outcome.as_json()["resources"].values()} == {"partial"}
     at.sync()
