@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -124,6 +125,8 @@ run_options = _options(
 def main(*, debug: bool) -> None:
     """Keeps a warehouse in step with a CRM.COM back office, and tells finance who owes what."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    # What asyncio says of tasks that a failure has ended is no news to anybody.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if debug:
         logging.getLogger("crmcom").setLevel(logging.DEBUG)
 
@@ -396,7 +399,9 @@ def _next_commands(database: Path, dataset: str) -> list[str]:
     on_path = shutil.which("crmcom") is not None
     crmcom = "crmcom" if on_path else str(bin_dir / "crmcom")
     python = "python" if on_path else str(bin_dir / "python")
-    where = "" if database == Path("warehouse.duckdb") else f" --database {database}"
+    where = (
+        "" if database == Path("warehouse.duckdb") else f" --database {shlex.quote(str(database))}"
+    )
     where += "" if dataset == "crmcom" else f" --dataset {dataset}"
     query = f"from {dataset}_reports.account_daily where overdue_gross > 0 order by date_day"
     connect = f"duckdb.connect('{database}', read_only=True)"

@@ -218,6 +218,8 @@ def _cause(failed: BaseException, run: Run) -> CrmcomError:
     while cause is not None:
         if isinstance(cause, CrmcomError):
             return cause
+        if isinstance(cause, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         failed, cause = cause, cause.__cause__ or cause.__context__
     text = run.settings.scrub(f"{type(failed).__name__}: {failed}")
     if "No space left" in text or isinstance(failed, OSError):

@@ -41,7 +41,10 @@ async def read_accounts(feed: Feed) -> None:
     await _observe_missing(feed, feed.stored.rows("accounts", cut_short))
     listed = await _list(feed, run.fan_out | _pending(feed))
     await _read(feed, listed.column("id").to_pylist(), listed)
-    feed.result.partial = run.backfill is not None
+    # Where the contacts could not be listed, nobody knows which accounts are new.
+    feed.result.partial = run.backfill is not None or (
+        contacts is not None and contacts.error is not None
+    )
     if last_slice and run.backfill is None:
         await _refresh(feed)
     feed.result.caught_up = last_slice

@@ -8,6 +8,7 @@ import math
 import time
 from collections import defaultdict
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, Self
@@ -283,8 +284,12 @@ class Client:
         body = answer.body if answer.is_success else self._scrubbed(answer.body)
         try:
             reply = judge(request, answer.status, answer.headers, body, self._utcnow())
-        except (Answered, Forbidden):
-            self._known = True
+        except CrmcomError as error:
+            self._known |= isinstance(error, Answered | Forbidden)
+            if error.evidence is not None:
+                # Reading the message as JSON brought back what its escapes had hidden.
+                said = self._scrub(error.evidence.message)
+                error.evidence = replace(error.evidence, message=said)
             raise
         self._known = True
         self._see_clock(reply.answered_at)

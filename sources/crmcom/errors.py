@@ -74,7 +74,8 @@ class Forbidden(Refused):
 
 
 class Answered(CrmcomError):
-    pass
+    # Where nobody knows what to make of it: the API does not do what we were told it does.
+    exit_code = 3
 
 
 class NotFound(Answered):

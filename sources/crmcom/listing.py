@@ -412,10 +412,10 @@ async def _ask(asker: Asker, request: Request) -> Page:
         except BrokenReply:
             continue
         except BadRequest:
-            if _COUNT not in request.params:
+            if not set(_COUNT) <= set(request.params):
                 raise
             # `include_total` is not in the reference: a strict server may refuse it.
-            request = replace(request, params=tuple(p for p in request.params if p != _COUNT))
+            request = replace(request, params=tuple(p for p in request.params if p not in _COUNT))
     return read_page(await asker.get(request))
 
 

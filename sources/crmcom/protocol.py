@@ -40,6 +40,9 @@ MAX_EPOCH_S = 253_402_300_799
 _TROUBLE = frozenset({408, 425, 500, 502, 503, 504})
 
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question: an endpoint, the record it is about, and its parameters."""
@@ -77,7 +80,10 @@ def judge(
 
     `now` (UTC) turns a `Retry-After` date into seconds. Reference: Response Codes.
     """
+    if status == 204:
+        return Reply(request, b'{"content": null}', server_time(headers))
     if 200 <= status < 300:
+        body = body.removeprefix(_BYTE_ORDER_MARK)
         if not _is_json_object(body):
             raise BrokenReply(
                 "the reply's body is truncated or not JSON",
@@ -165,8 +171,8 @@ def _is_json_object(body: bytes) -> bool:
 
 
 class _Paging(msgspec.Struct):
-    total: int | None = None
-    has_more: bool | None = None
+    total: Any = None
+    has_more: Any = None
 
 
 class _Page(msgspec.Struct):
@@ -234,7 +240,22 @@ def read_page(reply: Reply) -> Page:
         )
     paging = page.paging or _Paging()
     rows = tuple(_read_row(bytes(raw)) for raw in page.content or ())
-    return Page(rows, paging.total, paging.has_more, reply.answered_at)
+    return Page(rows, _total(paging.total), _flag(paging.has_more), reply.answered_at)
+
+
+def _total(value: object) -> int | None:
+    """A count that cannot be read is none: the rows can still be."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _flag(value: object) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}.get(str(value).lower())
 
 
 def _read_row(raw: bytes) -> Row:

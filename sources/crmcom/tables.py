@@ -110,6 +110,10 @@ class Shaper:
         self._sender: Sender = sender
         self._drift = drift
         self._children = tuple(c for c in record.children if sender in c.sent_by)
+        # Where the reference has an object or a list, something else may arrive now and then.
+        paths = [tuple(f.path.split(".")) for f in record.fields]
+        self._documented = {p[:n] for p in paths for n in range(1, len(p) + 1)}
+        self._documented |= {(c.path,) for c in record.children}
         self._habit = _Habit()
         self._reader = tolerant.Reader(record, sender, drift)
 
@@ -208,6 +212,7 @@ class Shaper:
             if self._sender in column.senders
             and column.kind != "json"
             and not any("." in key for key in path)
+            and path not in self._documented
         }
 
     def _explode(self, child: Child, ids: Any, lists: Any) -> pa.Table | None:
@@ -244,6 +249,16 @@ class Shaper:
 
     # --- the tolerant path ---
 
+    def _lost_amounts(self, flat: Mapping[str, Any], raw: bytes) -> list[Reject]:
+        """A row whose amount could not be read is loaded, and counted: a null amount would
+        otherwise pass for one that the API did not send."""
+        lost = [f for f in self._record.fields if f.kind == "decimal" and f.column not in flat]
+        return [
+            Reject(flat["id"], f"{f.path}: {flat[variant(f.column)]!r} is no amount", _payload(raw))
+            for f in lost
+            if variant(f.column) in flat
+        ]
+
     def _tolerant(self, raws: Sequence[bytes]) -> Shaped:
         rows: list[dict[str, Any]] = []
         elements: dict[str, list[dict[str, Any]]] = {c.table: [] for c in self._children}
@@ -256,6 +271,7 @@ class Shaper:
                 rejects.append(reject(raw, str(error)))
                 continue
             rows.append(flat)
+            rejects += self._lost_amounts(flat, raw)
             for child in self._children:
                 found = children.get(child.table, ())
                 for position, cells in enumerate(found):
@@ -291,7 +307,11 @@ def reject(raw: bytes, reason: str) -> Reject:
         record_id = tolerant.as_text(tolerant.parse(raw).get("id"))
     except tolerant.Unreadable:
         record_id = None
-    return Reject(record_id, reason, tolerant.storable(raw.decode("utf-8", "backslashreplace")))
+    return Reject(record_id, reason, _payload(raw))
+
+
+def _payload(raw: bytes) -> str:
+    return tolerant.storable(raw.decode("utf-8", "backslashreplace"))
 
 
 def _is_plain(body: bytes) -> bool:

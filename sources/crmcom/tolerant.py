@@ -40,6 +40,14 @@ class _Misfit(ValueError):
     pass
 
 
+class _Rounded(ValueError):
+    """An amount of more decimals than its column has, as doubles make them: `value` is rounded."""
+
+    def __init__(self, value: Decimal) -> None:
+        super().__init__(str(value))
+        self.value = value
+
+
 def parse(raw: bytes) -> dict[str, Any]:
     """The record, numbers as int or Decimal with every digit. Raises `Unreadable`."""
     try:
@@ -108,18 +116,23 @@ def as_decimal(value: object) -> Decimal | None:
             context.prec = 200
             number = Decimal(value)
             exact = number.quantize(_SCALE)
-            fits = exact == number and len(exact.as_tuple().digits) <= _MAX_DIGITS
+            is_exact, digits = exact == number, len(exact.as_tuple().digits)
     except InvalidOperation:
         raise _Misfit from None
-    if not fits:
+    if digits > _MAX_DIGITS:
         raise _Misfit
+    if not is_exact:
+        raise _Rounded(exact)
     return exact
 
 
 def as_time(value: object) -> datetime | None:
     """Epoch seconds to naive UTC. Raises `Unreadable` for an epoch beyond the year 9999."""
     is_int = isinstance(value, int) and not isinstance(value, bool)
-    number = Decimal(value) if is_int else as_decimal(value)  # type: ignore[arg-type]
+    try:
+        number = Decimal(value) if is_int else as_decimal(value)  # type: ignore[arg-type]
+    except _Rounded:
+        raise _Misfit from None
     if number is None:
         return None
     if abs(number) > MAX_EPOCH_S:
@@ -241,6 +254,9 @@ def put(flat: dict[str, Any], column: str, kind: str, value: object, *, where: s
         return
     try:
         flat[column] = _CONVERT[kind](value)
+    except _Rounded as rounded:
+        # The report shows the amount, and all of its digits stand beside it.
+        flat[column], flat[variant(column)] = rounded.value, as_text(value)
     except _Misfit:
         flat[variant(column)] = as_text(value)
     except Unreadable as error:

@@ -69,7 +69,9 @@ def test_every_record_becomes_a_row_or_a_reject(found):
     kind, bodies = found
     record, sender = SENDERS[kind]
     shaped = shaper(record, sender).shape([raw(b) for b in bodies])
-    assert len(shaped.rows) + len(shaped.rejects) == len(bodies)
+    # An amount that is none is told of beside its row.
+    unread = [r for r in shaped.rejects if not r.reason.endswith("is no amount")]
+    assert len(shaped.rows) + len(unread) == len(bodies)
     ids = shaped.rows.column("id").to_pylist()
     assert all(ids)
     for rows in shaped.children.values():
@@ -111,12 +113,14 @@ def test_what_is_shaped_goes_through_parquet_into_duckdb_unchanged(tmp_path_fact
 @calm
 @given(numbers)
 def test_an_amount_keeps_its_digits(digits):
-    """In its column where they fit, else as text beside it."""
+    """In its column where they fit, else as text beside it; rounded where only decimals exceed."""
     found = shaper(ACCOUNT, "single").shape([raw({"id": "a", "balance": digits, "new": digits})])
     (row,) = found.rows.to_pylist()
     for column in ("balance", "new"):
-        kept = row.get(column)
-        assert (Decimal(row[f"{column}__v_text"]) if kept is None else kept) == Decimal(digits)
+        kept, beside = row.get(column), row.get(f"{column}__v_text")
+        assert (kept if beside is None else Decimal(beside)) == Decimal(digits)
+        if kept is not None:
+            assert abs(kept - Decimal(digits)) <= Decimal("5e-10")
 
 
 @calm
