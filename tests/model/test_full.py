@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from .full import FullDriver
 from .machine import Model
 
 if TYPE_CHECKING:
+    from crmcom_pipelines.load import Outcome
     from crmcom_sandbox import World
 
 FEW, MANY = 3, int(os.environ.get("CRMCOM_FULL_EXAMPLES", "20"))
@@ -20,6 +22,14 @@ FEW, MANY = 3, int(os.environ.get("CRMCOM_FULL_EXAMPLES", "20"))
 
 class FullModel(Model):
     fault_kinds = ("500", "502", "html_200", "truncated", "reset")
+    failures: ClassVar[list[BaseException]] = []
+
+    def _sync(self, *args: Any, **options: Any) -> Outcome | None:
+        try:
+            return super()._sync(*args, **options)
+        except Exception as error:
+            self.failures.append(error)
+            raise
 
     def make_driver(self, world: World, behaviour: Any, settings: dict[str, Any]) -> FullDriver:
         return FullDriver(world, behaviour, settings)
@@ -27,12 +37,24 @@ class FullModel(Model):
     def teardown(self) -> None:
         try:
             super().teardown()
+        except Exception as error:
+            self.failures.append(error)
+            raise
         finally:
             if hasattr(self, "driver"):
                 self.driver.close()
 
 
 def play(sequences: int, steps: int) -> None:
+    FullModel.failures.clear()
+    try:
+        _play(sequences, steps)
+    except Flaky:
+        # What it does first depends on real time. The first failure counts all the same.
+        raise FullModel.failures[0] from None
+
+
+def _play(sequences: int, steps: int) -> None:
     run_state_machine_as_test(
         FullModel,
         settings=settings(
