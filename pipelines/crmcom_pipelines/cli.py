@@ -14,6 +14,7 @@ import logging
 import shlex
 import shutil
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from crmcom import Range, Result, Settings
     from crmcom_pipelines.load import Outcome
@@ -366,9 +367,7 @@ def demo(
     from crmcom_pipelines.progress import Progress
 
     _duckdb_only(destination)
-    # The sandbox's clock is not this machine's, and that is as it should be.
-    logging.getLogger("crmcom").setLevel(logging.ERROR)
-    with Progress(sys.stderr) as progress:
+    with _errors_only(logging.getLogger("crmcom")), Progress(sys.stderr) as progress:
         from crmcom_pipelines.demo import Size
         from crmcom_pipelines.demo import demo as run
 
@@ -391,6 +390,17 @@ def demo(
     click.echo("Try next:")
     for command in _next_commands(database, dataset):
         click.echo(f"  {command}")
+
+
+@contextmanager
+def _errors_only(logger: logging.Logger) -> Iterator[None]:
+    """The sandbox's clock is not this machine's, and that is as it should be."""
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _next_commands(database: Path, dataset: str) -> list[str]:
