@@ -75,7 +75,7 @@ def _begin_slice(name: str, run: Run, states: Mapping[str, Any]) -> None:
     if run.slice_of is source and name in run.begun:
         run.start_anew()  # somebody gives the same source to dlt once more
     if run.slice_of is not source:
-        _can_merge()
+        _merge_safely()
         _same_tenant(run, states.values())
         run.slice_of = source
         run.next_slice(
@@ -85,7 +85,7 @@ def _begin_slice(name: str, run: Run, states: Mapping[str, Any]) -> None:
     run.begun.add(name)
 
 
-def _can_merge() -> None:
+def _merge_safely() -> None:
     """dlt would append where it cannot merge, and each run would double the last one's rows."""
     destination = dlt.current.pipeline().destination
     if MERGE["strategy"] not in (destination.capabilities().supported_merge_strategies or ()):
@@ -93,6 +93,10 @@ def _can_merge() -> None:
             f"{destination.destination_name} cannot replace rows (delete-insert), so every run "
             "would double them: name another --destination, such as duckdb or postgres"
         )
+    # dlt 1.31 does not say of DuckDB that it has transactions, so its merges have none: a kill
+    # between a merge's delete and its insert would cost all of those rows.
+    if destination.capabilities().supports_ddl_transactions:
+        destination.caps_params["supports_transactions"] = True
 
 
 def _same_tenant(run: Run, states: Iterable[Mapping[str, Any]]) -> None:
