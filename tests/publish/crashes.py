@@ -1,4 +1,4 @@
-"""Runs that are killed, and what must hold afterwards. A script, as it forks before any thread.
+"""Runs that are killed, and what must hold afterwards. A script: it forks before any thread.
 
     crashes.py steps SCENARIO FOLDER     killed at every step of a run
     crashes.py random TIMES FOLDER       killed at random moments
@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ from crmcom_pipelines.publish import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# `import duckdb` starts a thread that no fork of ours needs; Python warns of it from 3.12 on.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 STEPS = {
     *("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.truncate", "os.chmod", "os.chown"),

@@ -111,7 +111,10 @@ def test_a_fork_does_not_keep_the_lock_of_a_finished_run(outcome):
     """A worker forked during a run shares the open file, but not the lock's end."""
     said = outcome(
         """
+import warnings
 from crmcom_pipelines import lock
+# `import duckdb` starts a thread; Python warns of a fork beside one from 3.12 on.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 with lock.hold(database, command="one"):
     child = os.fork()
     if not child:
