@@ -202,7 +202,7 @@ def _base_url(value: Any) -> str:
     except ValueError:
         raise _wrong("base_url", "is not a URL", remedy) from None
     # What follows never repeats the value: a URL with a user in it holds a password.
-    if url.scheme.lower() not in ("https", "http") or not host:
+    if url.scheme not in ("https", "http") or not host:
         raise _wrong("base_url", "is not an https:// URL", remedy)
     if "@" in url.netloc:
         raise _wrong("base_url", "holds a user or a password", "put credentials in their settings")
@@ -210,13 +210,15 @@ def _base_url(value: Any) -> str:
         raise _wrong("base_url", "holds a query or a fragment", remedy)
     if any(c.isspace() or not c.isprintable() for c in value.strip()):
         raise _wrong("base_url", "holds a blank or a control character", remedy)
-    if url.scheme.lower() == "http" and not is_loopback(host):
+    if url.scheme == "http" and not is_loopback(host):
         raise _wrong(
             "base_url",
             "would send the credentials unencrypted",
             "use https://; http:// is only for this machine (127.0.0.1, ::1, localhost)",
         )
-    return f"{url.scheme.lower()}://{url.netloc}{url.path.rstrip('/')}"
+    # A dataset knows its tenant by this: one address has one spelling.
+    place = url.netloc.lower().removesuffix({"https": ":443", "http": ":80"}[url.scheme])
+    return f"{url.scheme}://{place}{url.path.rstrip('/')}"
 
 
 def is_loopback(host: str) -> bool:

@@ -42,7 +42,9 @@ def test_the_names_are_fixed():
     ("given", "kept"),
     [
         ("https://app.crm.com/backoffice/v2/", "https://app.crm.com/backoffice/v2"),
-        (" HTTPS://app.crm.com/backoffice/v2// ", "https://app.crm.com/backoffice/v2"),
+        (" HTTPS://App.CRM.com/backoffice/v2// ", "https://app.crm.com/backoffice/v2"),
+        ("https://app.crm.com:443/backoffice/v2", "https://app.crm.com/backoffice/v2"),
+        ("http://LOCALHOST:80/V2", "http://localhost/V2"),
         ("http://127.0.0.1:8080/v2", "http://127.0.0.1:8080/v2"),
         ("http://127.9.9.9/", "http://127.9.9.9"),
         ("http://[::1]:1/v2", "http://[::1]:1/v2"),
@@ -50,7 +52,8 @@ def test_the_names_are_fixed():
     ],
 )
 def test_base_urls_that_are_taken(given, kept):
-    """https anywhere, http on this machine; slashes at the end do not matter."""
+    """https anywhere, http on this machine. Slashes at the end, a host's case and the scheme's
+    own port do not matter: they make no other tenant."""
     assert Settings(base_url=given, api_key="kkkkk").base_url == kept
 
 
