@@ -168,7 +168,6 @@ def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
 
     resources = _resources(options["resources"])
     with Progress(sys.stderr, quiet=options["quiet"]) as progress:
-        progress.step("starting")
         from crmcom import Run
         from crmcom_pipelines import load
         from crmcom_pipelines.config import dbt_vars

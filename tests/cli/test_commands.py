@@ -151,6 +151,11 @@ def test_wrong_use_is_exit_2_and_says_what_to_do(call, args, code, says, tmp_pat
     assert "Traceback" not in found.err
 
 
+def test_nothing_has_started_where_a_setting_is_wrong(call, tmp_path):
+    found = call("sync", "--base-url", "http://example.com/v2", cwd=tmp_path, api_key="k")
+    assert found.err.startswith("Error: ")
+
+
 def test_a_refused_key_is_exit_3_at_once(call, server, tmp_path):
     server.sandbox.reset_counters()
     found = call(
