@@ -8,7 +8,7 @@ import math
 import time
 from collections import defaultdict
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, Self
@@ -54,6 +54,16 @@ def _utcnow() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(slots=True)
+class Learned:
+    """What was found out about a server. A run keeps it: each of its slices has its own client.
+
+    `notices`: what the user should know and no error says, by subject: each is told once.
+    """
+
+    notices: dict[str, str] = field(default_factory=dict)
+
+
 class Client:
     """`async with Client(settings) as client: reply = await client.get(request)`.
 
@@ -61,6 +71,7 @@ class Client:
     to the event loop that it is entered in. `transport` replaces the network; `clock`
     (monotonic seconds), `utcnow`, `sleep` and `rng` replace time and chance. `started_s`, on
     that clock, is when the run began whose time `run_timeout_s` limits; by default now.
+    `learned` is what the run's earlier clients found out.
     """
 
     def __init__(
@@ -74,10 +85,10 @@ class Client:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Random | None = None,
         started_s: float | None = None,
+        learned: Learned | None = None,
     ) -> None:
         self.settings = settings
-        self.notices: list[str] = []
-        """What the user should know and no error says: each once."""
+        self.learned = learned or Learned()
         self._patience = patience or Patience()
         self._clock, self._utcnow, self._sleep = clock, utcnow, sleep
         self._rng = rng or Random()  # noqa: S311  jitter
@@ -329,8 +340,10 @@ class Client:
             evidence = error.evidence
         else:
             self._scrub.add(session.token)
-            if session.password_expired and not self._session:
-                self._notice("the user's password has expired; logins still work, for now")
+            if session.password_expired:
+                self._notice(
+                    "password", "the user's password has expired; logins still work, for now"
+                )
             self._session = session
             return reply
         raise self._refuse(auth.login_refused(answer.body, evidence))
@@ -361,14 +374,16 @@ class Client:
             apart_s = abs((at - self._utcnow()).total_seconds())
             if apart_s > CLOCK_TOLERANCE_S:
                 self._notice(
+                    "clock",
                     f"the server's clock and this machine's are {apart_s:.0f} s apart; "
-                    "the server's is used"
+                    "the server's is used",
                 )
         self._server_now = max(at, self._server_now or at)
 
-    def _notice(self, text: str) -> None:
-        self.notices.append(text)
-        log.warning(text)
+    def _notice(self, subject: str, text: str) -> None:
+        if subject not in self.learned.notices:
+            self.learned.notices[subject] = text
+            log.warning(text)
 
 
 def _finite(seconds: float) -> float | None:

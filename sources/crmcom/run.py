@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from crmcom.client import Client
+from crmcom.client import Client, Learned
 from crmcom.errors import CrmcomError, Unproven
 from crmcom.settings import RESOURCES
 
@@ -114,6 +113,7 @@ class Run:
     notices: list[str] = field(default_factory=list)
     on_progress: Callable[[Run], None] | None = None
     client: Client | None = None
+    learned: Learned = field(default_factory=Learned)
     synced_at: datetime | None = None
     contacts_listed: asyncio.Event = field(default_factory=asyncio.Event)
     fan_out: set[str] = field(default_factory=set)
@@ -175,6 +175,7 @@ class Run:
                     transport=self.transport,
                     patience=self.patience,
                     started_s=self._started_s,
+                    learned=self.learned,
                 )
                 self.client = await client.__aenter__()
             return self.client
@@ -186,18 +187,13 @@ class Run:
             if self._open == 0 and self.client is not None:
                 client, self.client = self.client, None
                 self._asked += client.stats.requests
-                # Each slice has a client of its own, which tells the same with other numbers.
-                told = {_without_numbers(n) for n in self.notices}
-                self.notices += [n for n in client.notices if _without_numbers(n) not in told]
+                told = self.learned.notices.values()
+                self.notices += [n for n in told if n not in self.notices]
                 await client.__aexit__(None, None, None)
 
     def progress(self) -> None:
         if self.on_progress is not None:
             self.on_progress(self)
-
-
-def _without_numbers(text: str) -> str:
-    return re.sub(r"\d+", "", text)
 
 
 def naive(at: datetime) -> datetime:

@@ -384,7 +384,7 @@ async def test_the_server_s_clock_is_the_latest_date_seen(tools):
         await client.get(tools.account())
         tools.time.now += 100
         assert client.server_now().isoformat() == "2024-01-02T12:00:09+00:00"
-    assert client.notices == []
+    assert client.learned.notices == {}
 
 
 async def test_clocks_that_differ_are_reported_once(tools):
@@ -393,5 +393,5 @@ async def test_clocks_that_differ_are_reported_once(tools):
     async with tools.Server([200]) as server, tools.client(server) as client:
         for _ in range(3):
             await client.get(tools.account())
-    assert len(client.notices) == 1
-    assert "1000 s apart" in client.notices[0]
+    assert len(client.learned.notices) == 1
+    assert "1000 s apart" in client.learned.notices["clock"]

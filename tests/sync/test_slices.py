@@ -44,6 +44,13 @@ def test_slices_load_what_one_load_would(warehouse):
     assert all(count == last + 1 for _, count, last in windows)
 
 
+def test_clocks_that_differ_are_told_once_for_all_slices(warehouse, caplog):
+    at = warehouse(worlds.small(contacts=60), REFERENCE.but(**SHALLOW), page_size=10)
+    outcome = at.sync(slice_rows=15)
+    assert outcome.slices >= 3
+    assert [r.message for r in caplog.records if "s apart" in r.message] == outcome.notes
+
+
 def test_what_changes_between_two_slices_is_not_lost(warehouse):
     """An edit of what an earlier slice has read shows in the next run at the latest; what was
     deleted meanwhile in a reconcile, which a first load in slices does when it is asked to."""
