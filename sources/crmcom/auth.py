@@ -46,18 +46,21 @@ class Session:
         return Request(_SIGN_OUT, self.user_id) if self.user_id else None
 
 
-def headers(credentials: Credentials, session: Session | None) -> dict[str, str]:
-    """What a request carries. The token goes bare: the reference shows it so, and with
-    `Bearer`; the client in daily use sends it bare, beside the secret key."""
+def headers(
+    credentials: Credentials, session: Session | None, *, bearer: bool = False
+) -> dict[str, str]:
+    """What a request carries. The reference shows a token bare and behind `Bearer`; the client
+    in daily use sends it bare, beside the secret key."""
+    scheme = "Bearer " if bearer else ""
     match credentials:
         case ApiKey(key):
             return {"api_key": key.reveal()}
         case Token(token, None):
-            return {"authorization": token.reveal()}
+            return {"authorization": scheme + token.reveal()}
         case Token(token, Secret() as key):
-            return {"authorization": token.reveal(), "api_key": key.reveal()}
+            return {"authorization": scheme + token.reveal(), "api_key": key.reveal()}
         case Login(secret_key=key) if session:
-            return {"authorization": session.token.reveal(), "api_key": key.reveal()}
+            return {"authorization": scheme + session.token.reveal(), "api_key": key.reveal()}
     raise AssertionError("a login's requests wait for its session")
 
 

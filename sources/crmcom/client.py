@@ -32,7 +32,7 @@ from crmcom.limiter import Limiter
 from crmcom.masking import Scrubber
 from crmcom.protocol import Reply, Request, judge
 from crmcom.retrying import Health, Patience
-from crmcom.settings import Login, Settings, setting
+from crmcom.settings import ApiKey, Login, Settings, setting
 from crmcom.transport import AiohttpTransport
 from crmcom.wire import Answer, Wire
 
@@ -59,9 +59,11 @@ class Learned:
     """What was found out about a server. A run keeps it: each of its slices has its own client.
 
     `notices`: what the user should know and no error says, by subject: each is told once.
+    `bearer`: whether a token goes behind `Bearer`; None until the API has shown that it knows us.
     """
 
     notices: dict[str, str] = field(default_factory=dict)
+    bearer: bool | None = None
 
 
 class Client:
@@ -112,7 +114,7 @@ class Client:
         self._session: auth.Session | None = None
         self._login = asyncio.Lock()
         self._refused: LoginRefused | None = None
-        self._known = False
+        self._bearer = self.learned.bearer or False
         self._introduction = asyncio.Lock()
         self._server_now: datetime | None = None
         self._started = clock() if started_s is None else started_s
@@ -222,22 +224,21 @@ class Client:
     # --- one try -------------------------------------------------------------------------
 
     async def _ask(self, request: Request) -> Reply:
-        """One try. A token that turns out to have expired is renewed within it, once."""
+        """One try. Where a token is refused, what may help is done within it, once."""
         for again in (False, True):
             async with self._turn(request), self._introduced():
                 session = await self._current_session()
-                sent = self._wire.request("GET", request, auth.headers(self._who, session))
+                sent = self._wire.request("GET", request, self._headers(session))
                 self._counts.asked(request.endpoint.name)
                 try:
                     answer = await self._wire.send(request, sent, self._try_s(request))
                     return self._judged(request, answer)
                 except LoginRefused as error:
                     evidence = error.evidence
-                if session is None or again:
+                remedy = None if again else self._remedy(session)
+                if remedy is None:
                     break
-                if self._session is session:
-                    self._session = None  # whoever comes next logs in
-            self._counts.again(request.endpoint.name, "expired token")
+            self._counts.again(request.endpoint.name, remedy)
         raise self._refuse(auth.refused(self._who, evidence))
 
     @asynccontextmanager
@@ -278,7 +279,7 @@ class Client:
     async def _introduced(self) -> AsyncIterator[None]:
         """Until the API has shown that it knows us, one request at a time: a wrong key is
         refused once, instead of as often as there are requests in flight."""
-        if self._known:
+        if self.learned.bearer is not None:
             yield
             return
         async with self._introduction:
@@ -296,13 +297,14 @@ class Client:
         try:
             reply = judge(request, answer.status, answer.headers, body, self._utcnow())
         except CrmcomError as error:
-            self._known |= isinstance(error, Answered | Forbidden)
+            if isinstance(error, Forbidden):  # a 404 may come before anybody asks who we are
+                self._see_known(request)
             if error.evidence is not None:
                 # Reading the message as JSON brought back what its escapes had hidden.
                 said = self._scrub(error.evidence.message)
                 error.evidence = replace(error.evidence, message=said)
             raise
-        self._known = True
+        self._see_known(request)
         self._see_clock(reply.answered_at)
         return reply
 
@@ -311,6 +313,22 @@ class Client:
         return self._scrub(body.decode("utf-8", "replace")).encode()
 
     # --- the session ---------------------------------------------------------------------
+
+    def _headers(self, session: auth.Session | None) -> dict[str, str]:
+        return auth.headers(self._who, session, bearer=self._bearer)
+
+    def _remedy(self, session: auth.Session | None) -> str | None:
+        """What is different when a refused request is asked again; None where nothing is."""
+        if self.learned.bearer is None:
+            if self._bearer or isinstance(self._who, ApiKey):
+                return None
+            self._bearer = True
+            return "form of the token"
+        if session is None:
+            return None
+        if self._session is session:
+            self._session = None  # whoever comes next logs in
+        return "expired token"
 
     async def _current_session(self) -> auth.Session | None:
         """Ours, renewed where it is over. Many who ask at once cause one login."""
@@ -354,7 +372,7 @@ class Client:
         request = self._session.sign_out if self._session else None
         if request is None or self._refused:
             return
-        sent = self._wire.request("POST", request, auth.headers(self._who, self._session))
+        sent = self._wire.request("POST", request, self._headers(self._session))
         try:
             await self._wire.send(request, sent, SIGN_OUT_S)
         except CrmcomError as error:
@@ -366,6 +384,10 @@ class Client:
         return LoginRefused(error.message, error.evidence)
 
     # --- noticed -------------------------------------------------------------------------
+
+    def _see_known(self, request: Request) -> None:
+        if request is not auth.LOGIN:  # whose answer says nothing of the token that it gives
+            self.learned.bearer = self._bearer
 
     def _see_clock(self, at: datetime | None) -> None:
         if at is None:

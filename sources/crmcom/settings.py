@@ -241,6 +241,8 @@ def _credential(name: str, value: Any) -> Secret | str | None:
     if name == "password":
         return Secret(value)
     value = value.strip()  # files that hold one secret end in a line break
+    if name == "access_token":
+        value = value.removeprefix("Bearer ").lstrip()  # the header's word: the client puts it
     if name == "username":
         return value or None
     if not (value.isascii() and value.isprintable()):

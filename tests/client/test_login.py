@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from crmcom.client import Learned
 from crmcom.errors import LoginRefused, Unavailable
 
 NOON_S = int(datetime(2024, 1, 2, 12, tzinfo=UTC).timestamp())
@@ -29,8 +30,9 @@ def jwt(number, exp=None, sub="user-1"):
 class Api:
     """Gives out tokens, and accepts the ones that it has not expired."""
 
-    def __init__(self, tools, *, life_s=3600, in_token=True):
+    def __init__(self, tools, *, life_s=3600, in_token=True, scheme=""):
         self.say, self.life_s, self.in_token = tools.Say, life_s, in_token
+        self.scheme = scheme
         self.good, self.logins, self.signed_out = set(), 0, []
         self.date_s = NOON_S
 
@@ -43,7 +45,7 @@ class Api:
     def answer(self, asked):
         if asked.path == "/v2/users/authenticate":
             return self.log_in(asked)
-        if asked.headers.get("authorization") not in self.good:
+        if asked.headers.get("authorization") not in {self.scheme + t for t in self.good}:
             return self.say(401, b"")
         assert asked.headers["api_key"] == WHO["secret_key"]
         if asked.path.endswith("/sign_out"):
@@ -107,15 +109,15 @@ async def test_a_token_is_renewed_before_it_expires(tools, in_token):
 
 
 async def test_a_fresh_token_that_is_refused_ends_it(tools):
-    """No loop of logins: the second 401 in a row names secret_key, and nobody asks again."""
+    """In both forms, without another login: the error names secret_key, and nobody asks again."""
     api = Api(tools)
     api.good = type("Nothing", (set,), {"add": lambda *_: None})()
     async with tools.Server(api) as server, tools.client(server, **WHO) as client:
         for _ in range(3):
             with pytest.raises(LoginRefused, match="SECRET_KEY"):
                 await client.get(tools.account())
-    assert api.logins == 2
-    assert len(server.asked) == 4
+    assert api.logins == 1
+    assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
@@ -181,33 +183,71 @@ async def test_a_login_that_cannot_be_reached_is_tried_again(tools):
 @pytest.mark.parametrize(
     ("given", "sent", "named"),
     [
-        ({"api_key": "kkkk-1"}, {"api_key": "kkkk-1"}, "SOURCES__CRMCOM__API_KEY"),
+        ({"api_key": "kkkk-1"}, [{"api_key": "kkkk-1"}], "SOURCES__CRMCOM__API_KEY"),
         (
             {"access_token": "tttt-2"},
-            {"authorization": "tttt-2"},
+            [{"authorization": "tttt-2"}, {"authorization": "Bearer tttt-2"}],
             "SOURCES__CRMCOM__ACCESS_TOKEN",
         ),
         (
-            {"access_token": "tttt-2", "api_key": "kkkk-1"},
-            {"authorization": "tttt-2", "api_key": "kkkk-1"},
+            {"access_token": "Bearer tttt-2", "api_key": "kkkk-1"},
+            [
+                {"authorization": "tttt-2", "api_key": "kkkk-1"},
+                {"authorization": "Bearer tttt-2", "api_key": "kkkk-1"},
+            ],
             "SOURCES__CRMCOM__ACCESS_TOKEN",
         ),
     ],
 )
-async def test_a_refused_key_is_exactly_one_request(tools, given, sent, named):
-    """However many ask at once: the error names the setting, and nobody asks again."""
-    async with (
-        tools.Server([tools.Say(401, {"message": "Invalid."})]) as server,
-        tools.client(server, **given) as client,
-    ):
+async def test_what_is_refused_is_shown_once_in_each_of_its_forms(tools, given, sent, named):
+    """A key has one, a token two. However many ask at once: the error names the setting, and
+    nobody asks again."""
+
+    def answer(asked):
+        return tools.Say(401, {"message": f"Invalid: {asked.headers}"})
+
+    async with tools.Server(answer) as server, tools.client(server, **given) as client:
         got = await asyncio.gather(
             *(client.get(tools.account()) for _ in range(50)), return_exceptions=True
         )
     assert {type(x) for x in got} == {LoginRefused}
     assert named in str(got[49])
-    assert len(server.asked) == 1
-    headers = server.asked[0].headers
-    assert {k: headers.get(k) for k in ("api_key", "authorization") if k in headers} == sent
+    assert "Invalid: " in str(got[49])
+    assert "kkkk-1" not in str(got[49])
+    assert "tttt-2" not in str(got[49])
+    kinds = ("api_key", "authorization")
+    assert [{k: a.headers[k] for k in kinds if k in a.headers} for a in server.asked] == sent
+
+
+async def test_a_server_that_insists_on_bearer_is_found_out_once(tools):
+    """By the first of many requests, for all clients of a run: for renewed tokens, and for the
+    end of a session."""
+    api, learned = Api(tools, scheme="Bearer "), Learned()
+    async with tools.Server(api) as server:
+        for _ in range(2):
+            async with tools.client(server, learned=learned, **WHO) as client:
+                await asyncio.gather(*(client.get(tools.account()) for _ in range(50)))
+                api.good.clear()
+                await client.get(tools.account())
+    shown = [a.headers["authorization"] for a in server.asked if "authorization" in a.headers]
+    assert len([x for x in shown if not x.startswith("Bearer ")]) == 1
+    assert api.logins == 4
+    assert len(api.signed_out) == 2
+
+
+@pytest.mark.parametrize("written", ["tttt-2", "Bearer tttt-2"])
+@pytest.mark.parametrize("taken", ["tttt-2", "Bearer tttt-2"])
+async def test_a_token_is_taken_in_either_form_however_it_is_written(tools, written, taken):
+    def answer(asked):
+        return tools.Say(200 if asked.headers["authorization"] == taken else 401)
+
+    async with (
+        tools.Server(answer) as server,
+        tools.client(server, access_token=written) as client,
+    ):
+        for _ in range(3):
+            await client.get(tools.account())
+    assert len(server.asked) == 3 + (taken != "tttt-2")
 
 
 async def test_a_key_that_is_withdrawn_in_mid_run_stops_the_run(tools):
