@@ -57,6 +57,7 @@ WITHOUT_LOGIN = "/users/authenticate"
 JSON = (b"content-type", b"application/json")
 HTML = (b"content-type", b"text/html; charset=utf-8")
 GATEWAY_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+NO_ROUTE_PAGE = b"<html><head><title>404 Not Found</title></head><body>nginx</body></html>"
 
 
 def create_app(
@@ -161,6 +162,8 @@ class Endpoint:
                     raise Forbidden("The API key or token has no permission for this.")
                 if call.place.is_in(behaviour.broken):
                     return _refused(ErrorBody(500))
+                if call.place.is_in(behaviour.misrouted):
+                    return Reply(NO_ROUTE_PAGE, 404, (HTML,))
                 reply = handler(call)
                 sandbox.run_hooks(call.place)
                 return reply

@@ -22,6 +22,7 @@ from crmcom.errors import (
     Evidence,
     Forbidden,
     LoginRefused,
+    Misrouted,
     RateLimited,
     Refused,
     Retryable,
@@ -168,7 +169,7 @@ class Client:
         name = request.endpoint.name
         health = self._health[name]
         answers_before = health.answers
-        tries, failures, waited_s = 0, 0, 0.0
+        tries, failures, misrouted, waited_s = 0, 0, 0, 0.0
         last: Retryable | None = None
         while True:
             if not health.admits(self._clock()):
@@ -187,13 +188,18 @@ class Client:
             else:
                 health.answered()
                 return reply
-            # A refusal for our pace is no failure of the endpoint: only time bounds it.
-            if not isinstance(last, RateLimited):
+            # A refusal for our pace is no failure of the endpoint: only time bounds it. Nor is a
+            # page for one path: a gateway may have one for each record that is gone.
+            if isinstance(last, Misrouted):
+                misrouted += 1
+            elif not isinstance(last, RateLimited):
                 failures += 1
                 health.failed()
             wait_s = self._patience.wait_s(tries, last, self._rng)
             waited_s += wait_s
             answers = health.answers - answers_before
+            if misrouted >= self._patience.misrouted:
+                raise _gave_up(f"gave up on {name} after {tries} tries", request, tries, last)
             if waited_s > self._patience.total_s or not health.worth_trying(
                 self._patience, failures, answers
             ):

@@ -11,6 +11,7 @@
     ├── Retryable              the client tries again by itself
     │   ├── RateLimited        too fast (429, or a 503 with `Retry-After`)
     │   ├── ServerTrouble      425, 500, 502, 503, 504 and their kin
+    │   ├── Misrouted          a 404 that is not the API's own: a gateway's page
     │   ├── Unreachable        no connection, a time-out, a connection lost in the middle
     │   └── BrokenReply        a 2xx whose body is truncated, not JSON, or not an object
     ├── Unavailable            it tried again and gave up: run again later
@@ -101,6 +102,10 @@ class RateLimited(Retryable):
 
 
 class ServerTrouble(Retryable):
+    pass
+
+
+class Misrouted(Retryable):
     pass
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -20,7 +21,14 @@ from crmcom.schema import DELETED, RAW_TABLES
 from crmcom.tables import Reject, Shaped, Shaper
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, MutableMapping
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        MutableMapping,
+    )
     from datetime import datetime
 
     from crmcom.client import Client
@@ -37,8 +45,8 @@ R = TypeVar("R")
 AT_ONCE = 128
 """Records asked for side by side; the client decides how many of them are in flight."""
 
-MIN_DOWN = 3
-"""Records of which none can be read, before that is the endpoint's fault and not theirs."""
+OTHERS = 3
+"""Known records that are asked for where none could be read, to tell whose fault it is."""
 
 BATCH = 2_000
 """Single replies decoded together: one table for each would cost more than the reading."""
@@ -288,12 +296,24 @@ class Feed:
         """Records whose endpoint failed for ever: rejects, unless the endpoint itself is down."""
         if not failed:
             return
-        if is_widespread(len(failed), asked) or len(failed) == asked >= MIN_DOWN:
+        if is_widespread(len(failed), asked) or (
+            len(failed) == asked and await self._is_down(endpoint, failed)
+        ):
             raise next(iter(failed.values()))
         await self.reject(
             Reject(record_id, f"{endpoint.name} could not be read: {error}", "")
             for record_id, error in failed.items()
         )
+
+    async def _is_down(self, endpoint: Endpoint, failed: Collection[str]) -> bool:
+        """Whether an endpoint that answers for none of these records answers for no other.
+
+        One broken record, the only one that was due, must not hold up its resource for ever.
+        """
+        table = endpoint.path.split("/")[1]
+        others = islice((i for i in self.stored.ids(table) if i not in failed), OTHERS)
+        answers = [a async for _, a in self.ask_each(others, lambda i: self.get(endpoint, i))]
+        return all(isinstance(answer, Unavailable) for answer in answers)
 
     def ask_again(self, asked: Iterable[str], failed: Iterable[str]) -> None:
         """Remember what could not be read, though nothing else will make us ask for it."""

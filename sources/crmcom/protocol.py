@@ -20,6 +20,7 @@ from crmcom.errors import (
     Evidence,
     Forbidden,
     LoginRefused,
+    Misrouted,
     NotFound,
     RateLimited,
     ServerTrouble,
@@ -110,7 +111,7 @@ def _refusal(
         # A gateway's or another product's 404 comes as a page of HTML. Only the API's own
         # may count as "there is no such record": rows are marked as deleted because of it.
         if body.strip() and not _is_json_object(body):
-            return ServerTrouble("a 404 that is not the API's own", evidence)
+            return Misrouted("a 404 that is not the API's own", evidence)
         return NotFound("there is no such record", evidence)
     return BadRequest("the API does not take this request", evidence)
 

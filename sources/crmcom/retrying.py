@@ -19,11 +19,14 @@ class Patience:
     `tries`: the first one included. Ten: where 30 % of replies fail at random, six requests
     in a million fail all of them; and the waits between, 90 s together, outlast a restart.
     `first_wait_s` doubles up to `longest_wait_s`; each wait is drawn from its upper half.
+    `misrouted`: tries that may end with a 404 that is not the API's own: such a page comes from
+    a gateway that restarts, or for good.
     `total_s`: no request waits longer than that between its tries. It bounds what `tries` does
     not: requests that the API refused for their pace, and the waits that it asks for.
     """
 
     tries: int = 10
+    misrouted: int = 4
     first_wait_s: float = 0.5
     longest_wait_s: float = 30
     total_s: float = 600

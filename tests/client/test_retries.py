@@ -82,6 +82,22 @@ async def test_a_404_page_of_a_gateway_is_no_deletion(tools):
     assert client.stats.causes == {"404": 1}
 
 
+async def test_a_404_page_that_stays_is_given_up_soon_and_for_its_record_alone(tools):
+    """It rarely changes, and others of its endpoint are asked as ever."""
+
+    def answer(asked):
+        lost = asked.path.endswith("/accounts/7")
+        return tools.Say(404, b"<html>no such route</html>") if lost else tools.Say()
+
+    async with tools.Server(answer) as server, tools.client(server) as client:
+        for _ in range(5):
+            with pytest.raises(Unavailable, match="a 404 that is not the API's own"):
+                await client.get(tools.account("7"))
+        assert sum(tools.time.slept) < 5 * 4
+        assert len(server.asked) == 5 * 4
+        await client.get(tools.account("8"))
+
+
 @pytest.mark.parametrize(
     ("status", "error"), [(404, NotFound), (400, BadRequest), (422, BadRequest), (403, Forbidden)]
 )

@@ -117,6 +117,36 @@ def test_details_that_could_not_be_read_are_asked_for_again(warehouse):
     assert at.differences(detailed={done, other}) == []
 
 
+@pytest.mark.parametrize(
+    ("switch", "places", "code"),
+    [
+        ("broken", ("GET /activities/{id}",), 4),
+        ("broken", ("GET /activities/{one}",), 5),
+        ("misrouted", ("GET /activities/{id}",), 4),
+        ("misrouted", ("GET /activities/{one}",), 5),
+    ],
+)
+def test_the_only_record_that_was_due_tells_nothing_of_its_endpoint(
+    warehouse, switch, places, code
+):
+    """Others are asked for: where none of them can be read either, the endpoint is down, and
+    else the record is a reject. It is never a deletion, and the next run reads it."""
+    world = worlds.small()
+    at = warehouse(world)
+    at.sync()
+    one = next(r.id for r in world.activities if r.body["state"] == "PENDING")
+    world.set_activity_state(one, "CANCELLED")
+    world.clock.move(timedelta(minutes=10))
+    at.server.sandbox.switch(**{switch: tuple(p.replace("{one}", one) for p in places)})
+    outcome = at.sync(expect=code)
+    assert outcome.resources["activities"].deleted == 0
+    assert outcome.resources["activities"].rejected == (code == 5)
+    at.server.sandbox.switch(**{switch: ()})
+    world.clock.move(timedelta(minutes=10))
+    at.sync()
+    assert at.differences(detailed={one}) == []
+
+
 def test_tags_that_cannot_be_read_cost_no_activity(warehouse):
     """A 404 of the tags' endpoint is no deletion: the tags stay as they were, with a notice."""
     world = worlds.small()
