@@ -23,6 +23,7 @@ from crmcom.errors import (
     Forbidden,
     LoginRefused,
     Misrouted,
+    NotFound,
     RateLimited,
     Refused,
     Retryable,
@@ -60,10 +61,12 @@ class Learned:
     """What was found out about a server. A run keeps it: each of its slices has its own client.
 
     `notices`: what the user should know and no error says, by subject: each is told once.
+    `paths`: of each list's endpoint, the spelling that the server has answered.
     `bearer`: whether a token goes behind `Bearer`; None until the API has shown that it knows us.
     """
 
     notices: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
     bearer: bool | None = None
 
 
@@ -161,6 +164,27 @@ class Client:
         let us, `Unavailable` when it was asked often enough, `DeadlineExceeded` when the run's
         time is over, `SettingsError` where `base_url` leads elsewhere.
         """
+        endpoint = request.endpoint
+        if "{id}" in endpoint.path:
+            return await self._insist(request, lambda: self._ask(request))
+        known = self.learned.paths.get(endpoint.name)
+        path = known or endpoint.path
+        try:
+            reply = await self._get_at(path, request)
+        except (NotFound, Unavailable) as error:
+            if known or not _is_404(error):
+                raise
+            # The reference ends one list's path with a slash; a server may know only the other.
+            path = path[:-1] if path.endswith("/") else f"{path}/"
+            try:
+                reply = await self._get_at(path, request)
+            except (NotFound, Unavailable) as other:
+                raise error if _is_404(other) else other from None
+        self.learned.paths[endpoint.name] = path
+        return reply
+
+    async def _get_at(self, path: str, request: Request) -> Reply:
+        request = replace(request, endpoint=replace(request.endpoint, path=path))
         return await self._insist(request, lambda: self._ask(request))
 
     # --- again and again -----------------------------------------------------------------
@@ -416,6 +440,10 @@ class Client:
 
 def _finite(seconds: float) -> float | None:
     return None if seconds == math.inf else seconds
+
+
+def _is_404(error: CrmcomError) -> bool:
+    return error.evidence is not None and error.evidence.status == 404
 
 
 def _gave_up(what: str, request: Request, tries: int, last: Retryable | None) -> Unavailable:

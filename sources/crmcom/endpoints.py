@@ -41,7 +41,8 @@ LIST_CONTACT_ACCOUNTS = Endpoint(
 # Reference: Get Account. The only one with `balance` and `overdue_amount`.
 GET_ACCOUNT = Endpoint("GET /accounts/{id}", "/accounts/{id}", ACCOUNT, "single")
 
-# Reference: List Activities; the slash at the end is the reference's.
+# Reference: List Activities; the slash at the end is the reference's. A list's other spelling is
+# tried by `client.py` where this one is not found.
 LIST_ACTIVITIES = Endpoint(
     "GET /activities/",
     "/activities/",

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from crmcom.client import Client
-from crmcom.endpoints import LIST_CONTACTS
-from crmcom.errors import Forbidden
+from crmcom.client import Client, Learned
+from crmcom.endpoints import LIST_ACTIVITIES, LIST_CONTACTS
+from crmcom.errors import Forbidden, NotFound, Unavailable
 from crmcom.protocol import Request, judge, read_page
 from crmcom.settings import Settings
 
@@ -54,3 +54,58 @@ async def test_a_secret_that_json_escapes_is_not_shown():
             await client.get(ASKED)
     assert "bad key" in str(caught.value)
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b'{"status": 404}', b"<html>no such route</html>"])
+@pytest.mark.parametrize(
+    ("endpoint", "path", "other"),
+    [
+        (LIST_ACTIVITIES, "/v2/activities/", "/v2/activities"),
+        (LIST_CONTACTS, "/v2/contacts", "/v2/contacts/"),
+    ],
+)
+async def test_a_list_is_found_with_a_slash_and_without(tools, endpoint, path, other, body):
+    """As the reference spells it first; what the server knows is found out once for a run."""
+    for known in (path, other):
+
+        def answer(asked, known=known):
+            return tools.Say() if asked.path == known else tools.Say(404, body)
+
+        learned = Learned()
+        async with tools.Server(answer) as server:
+            for _ in range(2):
+                async with tools.client(server, learned=learned) as client:
+                    for _ in range(3):
+                        await client.get(Request(endpoint, params=(("page", "1"),)))
+        asked = [a.path for a in server.asked]
+        assert asked[0] == path
+        assert asked[-6:] == [known] * 6
+        assert set(asked[:-6]) <= {path}
+        assert {a.query.split("&")[-1] for a in server.asked} == {"page=1"}
+
+
+@pytest.mark.parametrize(
+    ("body", "error"), [(b"", NotFound), (b"<html>no such route</html>", Unavailable)]
+)
+async def test_a_list_that_is_in_neither_spelling_is_an_error(tools, body, error):
+    async with tools.Server([tools.Say(404, body)]) as server, tools.client(server) as client:
+        with pytest.raises(error, match=r"GET /activities/ \(/activities/\): 404"):
+            await client.get(Request(LIST_ACTIVITIES))
+    assert {a.path for a in server.asked} == {"/v2/activities/", "/v2/activities"}
+
+
+async def test_the_other_spelling_hides_no_other_trouble(tools):
+    """Once a spelling was answered, no other is tried; where the other one is there, its own
+    error is told."""
+
+    def answer(asked):
+        return tools.Say(404 if asked.path.endswith("/") else 403, {})
+
+    async with tools.Server(answer) as server, tools.client(server) as client:
+        with pytest.raises(Forbidden, match=r"\(/activities\): 403"):
+            await client.get(Request(LIST_ACTIVITIES))
+    async with tools.Server([200, 404]) as server, tools.client(server) as client:
+        await client.get(Request(LIST_ACTIVITIES))
+        with pytest.raises(NotFound):
+            await client.get(Request(LIST_ACTIVITIES))
+    assert len(server.asked) == 2
