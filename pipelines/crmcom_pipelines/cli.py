@@ -14,6 +14,8 @@ import logging
 import shlex
 import shutil
 import sys
+import time
+import traceback
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from crmcom import Range, Result, Settings
     from crmcom_pipelines.load import Outcome
@@ -44,31 +46,35 @@ Where several apply, the first of 3, 4, 7, 5 wins."""
 
 
 class Commands(click.Group):
-    """Turns errors that say what to do next into a line and an exit code."""
+    """Turns whatever ends a command into a line that says what to do next, an exit code and,
+    where `--json` was asked for, an object."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        args = sys.argv[1:] if args is None else args
+        started_s = time.monotonic()
         try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except KeyboardInterrupt:
+            sys.exit(super().main(args, **{**extra, "standalone_mode": False}))
+        except click.ClickException as error:
+            error.show()
+            what, code = error.format_message(), error.exit_code
+        except click.Abort:
+            what, code = "stopped", 130
             click.echo(
                 "Stopped. What was committed is kept; run the same command to go on.", err=True
             )
-            ctx.exit(130)
         except Exception as error:
-            code = getattr(error, "exit_code", None)
-            if code is None and ctx.params.get("debug"):
-                raise
-            what = str(error) if code is not None else f"{type(error).__name__}: {error}"
-            _fail(ctx, what, code or 1)
-
-
-def _fail(ctx: click.Context, message: str, code: int) -> None:
-    if "--json" in sys.argv[1:]:
-        click.echo(json.dumps({"run_id": None, "exit_code": code, "error": message}))
-    click.echo(f"Error: {message}", err=True)
-    ctx.exit(code)
+            if hasattr(error, "exit_code"):
+                what, code = str(error), error.exit_code
+            else:
+                what, code = f"{type(error).__name__}: {error}", 1
+                if "--debug" in args:
+                    traceback.print_exc()
+            click.echo(f"Error: {what}", err=True)
+        if "--json" in args:
+            seconds = round(time.monotonic() - started_s, 3)
+            result: dict[str, Any] = {"run_id": None, "exit_code": code, "seconds": seconds}
+            click.echo(json.dumps({**result, "resources": {}, "error": what}))
+        sys.exit(code)
 
 
 def _options(*options: Callable[[F], F]) -> Callable[[F], F]:

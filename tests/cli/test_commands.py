@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import tempfile
 
 import duckdb
 import pytest
@@ -149,6 +150,33 @@ def test_wrong_use_is_exit_2_and_says_what_to_do(call, args, code, says, tmp_pat
     assert found.code == code, found.err
     assert says in found.err
     assert "Traceback" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["sync", "--reconcil", "--json"], 2, "--reconcil"),
+        (["backfill", "--json"], 2, "--from"),
+        (["backfill", "--json", "--from", "yesterday"], 2, "yesterday"),
+        (["--no-such-option", "sync", "--json"], 2, "--no-such-option"),
+        (["sink", "--json"], 2, "sink"),
+        (["sync", "--json", "--base-url", "http://example.com/v2"], 2, "unencrypted"),
+        (["status", "--json"], 2, "crmcom sync"),
+        (["sync", "--json", "--base-url", "{server}"], 3, "api_key"),
+    ],
+)
+def test_one_json_object_tells_also_why_nothing_was_done(call, server, args, code, says):
+    """The same words stand on stderr, for people."""
+    args = [server.base_url if a == "{server}" else a for a in args]
+    with tempfile.TemporaryDirectory() as empty:
+        found = call(*args, cwd=empty, api_key="wrong-key-1")
+    assert found.code == code
+    assert set(found.json) == {"run_id", "exit_code", "seconds", "resources", "error"}
+    assert found.json["exit_code"] == code
+    assert (found.json["run_id"], found.json["resources"]) == (None, {})
+    assert says in found.json["error"]
+    assert found.json["error"] in found.err
+    assert "wrong-key-1" not in found.err + found.out
 
 
 def test_nothing_has_started_where_a_setting_is_wrong(call, tmp_path):
