@@ -173,9 +173,7 @@
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
     {% if starts_over %}
-        {% call statement('forget') -%}
-            drop table if exists {{ built }}
-        {%- endcall %}
+        {% do adapter.drop_relation(built) %}
         {% if existing is not none %}
             {% do adapter.drop_relation(existing) %}
         {% endif %}
@@ -206,6 +204,25 @@
         {% do get_assert_columns_equivalent(sql) %}
         {% do persist_docs(target_relation, model) %}
     {% else %}
+        {#- Should this build be stopped: what is made again from here on is no longer built. -#}
+        {% call statement('forget_settings') -%}
+            delete from {{ built }} where settings <> '{{ crmcom_transforms.by_day_settings() }}'
+        {%- endcall %}
+        {% call statement('forget_days') -%}
+            update {{ built }} as made
+            set as_of_date = case
+                when planned.build_from <= planned.as_of_date
+                    then {{ crmcom_transforms.add_days('planned.build_from', -1) }}
+                else planned.as_of_date
+            end
+            from {{ plan }} as planned
+            where
+                made.source_relation = planned.source_relation
+                and (
+                    made.as_of_date >= planned.build_from
+                    or made.as_of_date > planned.as_of_date
+                )
+        {%- endcall %}
         {% call statement('main') -%}
             delete from {{ target_relation }} as days
             where not exists (
