@@ -44,6 +44,11 @@
 {%- endmacro %}
 
 
+{% macro add_years(date_day, years) -%}
+    cast({{ dbt.dateadd('year', years, date_day) }} as date)
+{%- endmacro %}
+
+
 {% macro add_hours(moment, hours) -%}
     {{ dbt.dateadd('hour', hours, moment) }}
 {%- endmacro %}

@@ -44,6 +44,19 @@
 {%- endmacro %}
 
 
+{# A credit limit that limits: not below zero, and not zero where that stands for no limit. #}
+{% macro effective_limit(credit_limit) -%}
+    {%- set zero_means = var('crmcom_zero_credit_limit_means', 'none') -%}
+    {%- if zero_means not in ('none', 'no_credit') -%}
+        {{ exceptions.raise_compiler_error(
+            "crmcom_zero_credit_limit_means is 'none' (zero stands for no limit) "
+            ~ "or 'no_credit' (zero is a limit), not " ~ zero_means
+        ) }}
+    {%- endif -%}
+    case when {{ credit_limit }} {{ '>=' if zero_means == 'no_credit' else '>' }} 0 then {{ credit_limit }} end
+{%- endmacro %}
+
+
 {# max(amount, 0); null stays null, unlike in some warehouses' greatest(). #}
 {% macro positive_part(amount) -%}
     case when {{ amount }} > 0 then {{ amount }} when {{ amount }} <= 0 then 0 end
@@ -56,15 +69,32 @@
 {%- endmacro %}
 
 
-{# A share; null where the whole is zero or unknown. #}
+{# A share; null where the whole is zero or unknown, or the share has more than 32 digits. #}
 {% macro ratio(part, whole) -%}
-    cast({{ part }} / nullif({{ whole }}, 0) as decimal(38, 6))
+    {{ dbt.safe_cast('(' ~ part ~ ' / nullif(' ~ whole ~ ', 0))', 'decimal(38, 6)') }}
 {%- endmacro %}
 
 
 {# Text that says something: blank is null. #}
 {% macro text_or_null(text) -%}
     nullif(trim({{ text }}), '')
+{%- endmacro %}
+
+
+{# A value as text. #}
+{% macro as_text(value) -%}
+    cast({{ value }} as {{ dbt.type_string() }})
+{%- endmacro %}
+
+
+{% macro no_text() -%}
+    {{ crmcom_transforms.as_text('null') }}
+{%- endmacro %}
+
+
+{# The texts of a group as one, in the order of a column, with commas between them. #}
+{% macro list_texts(text, order) -%}
+    {{ dbt.listagg(measure=text, delimiter_text="', '", order_by_clause='order by ' ~ order) }}
 {%- endmacro %}
 
 

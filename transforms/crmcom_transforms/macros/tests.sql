@@ -16,3 +16,16 @@
         {{ model }} as tested
     {%- endif -%}
 {%- endmacro %}
+
+
+{#
+    The first day that this build made, for a test of a view: as a literal, so that the view is
+    computed for the days that are tested and no others.
+#}
+{% macro first_built_day() -%}
+    {%- set plan = ref('int_crmcom__account_daily_plan') -%}
+    {%- if execute -%}
+        {%- set first = run_query('select min(build_from) from ' ~ plan).columns[0].values()[0] -%}
+    {%- endif -%}
+    cast('{{ first or '9999-12-31' }}' as date)
+{%- endmacro %}

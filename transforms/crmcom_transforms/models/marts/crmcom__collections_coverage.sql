@@ -1,3 +1,5 @@
+{{ config(alias='collections_coverage') }}
+
 {%- set follow_up_types = var('crmcom_follow_up_types', []) -%}
 
 with as_of as (

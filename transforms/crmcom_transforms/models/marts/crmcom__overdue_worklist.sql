@@ -62,7 +62,7 @@ contacts as (
 
 coverage as (
 
-    select * from {{ ref('int_crmcom__collections_coverage') }}
+    select * from {{ ref('crmcom__collections_coverage') }}
 
 ),
 

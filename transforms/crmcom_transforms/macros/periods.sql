@@ -1,0 +1,42 @@
+{# The kinds of period that reports speak of. A week begins on Monday. #}
+{% macro period_kinds() %}
+    {{ return(['day', 'week', 'month']) }}
+{% endmacro %}
+
+
+{# The first day of the period that a day lies in. #}
+{% macro period_start(period, date_day) -%}
+    {%- if period == 'day' -%}
+        {{ date_day }}
+    {%- else -%}
+        cast({{ dbt.date_trunc(period, date_day) }} as date)
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# Its last day. #}
+{% macro period_end(period, date_day) -%}
+    {%- if period == 'day' -%}
+        {{ date_day }}
+    {%- else -%}
+        {{ crmcom_transforms.add_days(
+            dbt.dateadd(period, 1, crmcom_transforms.period_start(period, date_day)), -1
+        ) }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro is_first_day(period, date_day) -%}
+    {{ date_day }} = {{ crmcom_transforms.period_start(period, date_day) }}
+{%- endmacro %}
+
+
+{# The last day of its period that a report as of `as_of` knows of. #}
+{% macro last_day(period, date_day, as_of) -%}
+    {{ crmcom_transforms.smaller_of(crmcom_transforms.period_end(period, date_day), as_of) }}
+{%- endmacro %}
+
+
+{% macro is_last_day(period, date_day, as_of) -%}
+    {{ date_day }} = {{ crmcom_transforms.last_day(period, date_day, as_of) }}
+{%- endmacro %}
