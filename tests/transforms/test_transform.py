@@ -229,7 +229,7 @@ def test_no_amount_is_too_large(build: Build, tmp_path: Path) -> None:
                     currency_code=currency,
                     balance=amount,
                     overdue_amount=amount,
-                    credit_limit=amount,
+                    credit_limit=amount if n % 2 else Decimal("0.0001"),
                 )
                 for n in range(100)
                 for currency, amount in amounts.items()
@@ -364,3 +364,81 @@ def test_the_projects_own_logic_holds(build: Build, warehouse: Path) -> None:
     """On a first build, whatever the variables."""
     result = build(warehouse, unit_tests=True, vars={"crmcom_ageing_buckets": [7]})
     assert sum(node.kind == "unit_test" for node in result.nodes) > 10
+
+
+CUSTOM_FIELDS = {
+    "contacts": {
+        "points": {"key": "Client's points", "type": "integer"},
+        "worth": {"type": "decimal"},
+        "vip": "boolean",
+        "birthday": "date",
+        "nickname": "text",
+    }
+}
+
+
+def test_named_custom_fields_are_typed_columns_and_bad_values_are_counted(
+    build: Build, warehouse: Path
+) -> None:
+    fields = [
+        ("anna", "Client's points", "12"),
+        ("anna", "worth", " 99999999999999999999.123456789 "),
+        ("anna", "vip", "Yes"),
+        ("anna", "birthday", "1990-02-28"),
+        ("anna", "nickname", " "),
+        ("anna", "nickname", "Ann"),
+        ("anna", "nickname", "Annie"),
+        ("anna", "never asked for", "x"),
+        ("bert", "Client's points", "12.5"),
+        ("bert", "worth", "a lot"),
+        ("bert", "vip", ""),
+        ("bert", "birthday", "1990-02-30"),
+    ]
+    load(
+        warehouse,
+        "crmcom",
+        {
+            "contact_custom_fields": [
+                {"contact_id": contact, "key": key, "value": value, "position": n}
+                for n, (contact, key, value) in enumerate(fields)
+            ]
+        },
+    )
+    build(
+        warehouse,
+        vars={"crmcom_custom_fields": CUSTOM_FIELDS},
+        select=["+crmcom__contact_custom_fields"],
+    )
+    anna, bert = rows(warehouse, "from crmcom_reports.contact_custom_fields order by contact_id")
+    assert anna == {
+        "source_relation": "crmcom",
+        "contact_id": "anna",
+        "points": 12,
+        "worth": Decimal("99999999999999999999.123456789"),
+        "vip": True,
+        "birthday": date(1990, 2, 28),
+        "nickname": "Ann",
+        "unreadable_custom_fields": 0,
+    }
+    assert {v for k, v in bert.items() if k in CUSTOM_FIELDS["contacts"]} == {None}
+    assert bert["unreadable_custom_fields"] == 3
+    assert rows(warehouse, "from duckdb_views() where view_name = 'activity_custom_fields'") == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"vip; drop": "text"}, "is no name for a column"),
+        ({"vip": "float"}, "text, integer, decimal, date, timestamp or boolean, not float"),
+    ],
+)
+def test_a_custom_field_that_makes_no_sense_is_told(
+    warehouse: Path, fields: dict[str, str], said: str
+) -> None:
+    result = transform(
+        warehouse,
+        vars={"crmcom_custom_fields": {"contacts": fields}},
+        work_dir=warehouse.parent / "dbt",
+    )
+    assert not result.ok
+    assert said in result.summary

@@ -71,13 +71,28 @@
 
 {# A share; null where the whole is zero or unknown, or the share has more than 32 digits. #}
 {% macro ratio(part, whole) -%}
-    {{ dbt.safe_cast('(' ~ part ~ ' / nullif(' ~ whole ~ ', 0))', 'decimal(38, 6)') }}
+    {{ crmcom_transforms.cast_or_null(part ~ ' / nullif(' ~ whole ~ ', 0)', 'decimal(38, 6)') }}
 {%- endmacro %}
 
 
 {# Text that says something: blank is null. #}
 {% macro text_or_null(text) -%}
     nullif(trim({{ text }}), '')
+{%- endmacro %}
+
+
+{# A value as a type; null where it does not fit. #}
+{% macro cast_or_null(value, type) -%}
+    {{ adapter.dispatch('cast_or_null', 'crmcom_transforms')(value, type) }}
+{%- endmacro %}
+
+{% macro default__cast_or_null(value, type) -%}
+    {{ dbt.safe_cast(value, type) }}
+{%- endmacro %}
+
+{# dbt takes DuckDB for a database that cannot. #}
+{% macro duckdb__cast_or_null(value, type) -%}
+    try_cast({{ value }} as {{ type }})
 {%- endmacro %}
 
 
