@@ -455,7 +455,14 @@ def status(*, destination: str, database: Path, dataset: str, runs: int, as_json
     from crmcom_pipelines import ledger
 
     _duckdb_only(destination)
-    _show(ledger.status(database, dataset, runs=runs), as_json=as_json)
+    found = ledger.status(database, dataset, runs=runs)
+    if as_json:
+        _print_json(found)
+    else:
+        from crmcom_pipelines.overview import overview
+
+        for line in overview(found, database):
+            click.echo(line)
 
 
 @main.command(epilog="Example: crmcom explain activity 1cf0d458-b799-1d99-52e4-d7f5081b3c01")
@@ -470,16 +477,23 @@ def explain(
     from crmcom_pipelines import ledger
 
     _duckdb_only(destination)
-    _show(ledger.explain(database, dataset, cast("ledger.Kind", kind), record_id), as_json=as_json)
+    found = ledger.explain(database, dataset, cast("ledger.Kind", kind), record_id)
+    if as_json:
+        _print_json(found)
+    else:
+        _show(found)
 
 
-def _show(found: dict[str, Any], *, as_json: bool) -> None:
-    """Nested values as JSON, or for people: a heading for each part, a line for each row."""
+def _print_json(found: dict[str, Any]) -> None:
     from crmcom_pipelines.ledger import plain
 
-    if as_json:
-        click.echo(json.dumps(found, default=plain))
-        return
+    click.echo(json.dumps(found, default=plain))
+
+
+def _show(found: dict[str, Any]) -> None:
+    """Nested values for people: a heading for each part, a line for each row."""
+    from crmcom_pipelines.ledger import plain
+
     for part, value in found.items():
         if isinstance(value, list):
             click.echo(f"{part}:" if value else f"{part}: none")

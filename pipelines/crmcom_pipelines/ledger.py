@@ -27,9 +27,16 @@ _TABLES: dict[Kind, str] = {
 }
 
 MAY_MISS = (
-    "edits of completed and cancelled activities (name, tags, custom fields)",
-    "deletions of contacts and of activities that are not open",
-    "edits of contacts that a later bulk update covers",
+    "Edits of completed and cancelled activities",
+    (
+        "A completed activity that is cancelled, or a cancelled one that is completed with a "
+        "completion date in the past"
+    ),
+    "Deletions of contacts, and of activities that are not open",
+    "Edits of contacts that a later bulk update covers",
+    "Any edit of a contact, on a server that does not honour `sort=UPDATED_DATE`",
+    "An account that was added to a contact",
+    "Records that commit more than a day late",
 )
 """What a plain sync can miss until the next reconcile. `docs/completeness.md` explains each."""
 
@@ -38,8 +45,9 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
     """The state of a warehouse, as JSON-able values; times are UTC.
 
     `runs`: the latest ones, newest first. `freshness`: per resource the end of the last complete
-    run and its age on the server's clock, which is that of the newest run. `open`: windows of
-    each resource's latest run that are not proven.
+    run and its age on the server's clock, which is that of the newest run. `reconciled`: when
+    everything was last listed, for the first time or again. `open`: windows of each resource's
+    latest run that are not proven. `held_back`: deletions that its latest run did not mark.
     """
     with _reading(database, dataset) as ask:
         newest = ask("select max(finished_at) as at from _sync_runs")[0]["at"]
@@ -64,8 +72,10 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
                 newest,
             ),
             "reconciled": ask(
-                "select resource, max(_synced_at) as reconciled_at from _sync_windows "
-                "where listed in ('reconcile', 'full scan') group by resource order by resource"
+                "select resource, max(_synced_at) as reconciled_at from _sync_windows w "
+                "where listed in ('reconcile', 'full scan') or (listed = 'created_on' and run_id = "
+                "(select min(run_id) from _sync_windows where resource = w.resource)) "
+                "group by resource order by resource"
             ),
             "rows": [_count(ask, kind, table) for kind, table in _TABLES.items()],
             "open": ask(
@@ -74,6 +84,11 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
                 "join (select resource, max(run_id) as run_id from _sync_runs group by resource) l "
                 "using (resource, run_id) where w.verdict <> 'proven' "
                 "order by w.resource, w.position"
+            ),
+            "held_back": ask(
+                "select resource, max_by(run_id, run_id) as run_id, regexp_extract("
+                "max_by(coalesce(reason, ''), run_id), '[^;]*--accept-deletions[^;]*') as reason "
+                "from _sync_runs group by resource having reason <> '' order by resource"
             ),
             "rejects": ask(
                 "select run_id, resource, record_id, reason from _rejects "

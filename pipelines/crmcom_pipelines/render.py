@@ -162,6 +162,15 @@ class _Printer:
             yield from map(_Heading, _lines(kept, [laid.cells[-1] for laid in kept]))
 
 
+def plain_table(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[str]:
+    """Rows under their headings, as wide as they need."""
+    laid = [_Laid(column, [_printable(column.cell(row)) for row in rows]) for column in columns]
+    yield from _lines(laid, [column.heading for column in columns])
+    yield _GAP.join("─" * one.width for one in laid)
+    for i in range(len(rows)):
+        yield from _lines(laid, [one.cells[i] for one in laid])
+
+
 class _Laid:
     """A column with its cells and the width it is given."""
 

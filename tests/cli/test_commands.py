@@ -2,16 +2,18 @@
 
 import csv
 import io
-import json
+import re
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import duckdb
 import pytest
 from click.testing import CliRunner
 
 from crmcom_pipelines import cli
+from crmcom_pipelines.ledger import MAY_MISS
 from crmcom_pipelines.publish import Workspace
 
 COMMANDS = sorted(cli.main.commands)
@@ -242,9 +244,30 @@ def test_a_demo_fills_a_warehouse_and_replaces_only_its_own(call, tmp_path, sync
     assert "--database" in foreign.err
 
 
-def test_json_and_human_status_agree(call, synced):
+def test_status_for_people_is_tables_of_what_json_tells(call, synced):
     folder, _ = synced
     shown = call("status", cwd=folder)
     assert shown.code == 0
-    run_ids = {r["run_id"] for r in json.loads(call("status", "--json", cwd=folder).out)["runs"]}
-    assert all(run_id in shown.out for run_id in run_ids)
+    found = call("status", "--json", cwd=folder).json
+    lines = [line.split() for line in shown.out.splitlines()]
+    for run in found["runs"]:
+        row = next(x for x in lines if x[:2] == [run["run_id"], run["resource"]])
+        assert run["started_at"][:19].replace(" ", "T") + "Z" in row
+        assert [run["scope"], run["verdict"], f"{run['rows']:,}"] == row[5:8]
+    assert ["contact", "40", "0"] in [x[:3] for x in lines]
+    assert "Windows of the latest runs that are not proven: none" in shown.out
+    assert "Rejects, the latest: none" in shown.out
+    assert "Deletions held back: none" in shown.out
+    assert {r["resource"] for r in found["reconciled"]} == {"contacts", "activities"}
+    for row in (*found["bookmarks"], *found["reconciled"]):
+        at = row.get("bookmark") or row["reconciled_at"]
+        of_resource = next(x for x in lines if x[0:1] == [row["resource"]])
+        assert at[:19].replace(" ", "T") + "Z" in of_resource
+    assert all(f"- {item}" in shown.out for item in found["may_miss"])
+
+
+def test_status_repeats_what_the_docs_say_that_a_plain_sync_may_miss():
+    docs = (Path(__file__).parents[2] / "docs" / "completeness.md").read_text()
+    part = docs.split("## What a plain sync can miss")[1].split("\n## ")[0]
+    bold = re.findall(r"^- \*\*(.+?)\*\*", part, re.MULTILINE | re.DOTALL)
+    assert [" ".join(text.split()).rstrip(".") for text in bold] == list(MAY_MISS)

@@ -6,7 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from crmcom_sandbox import Faults, World
+from crmcom_pipelines.ledger import status
+from crmcom_pipelines.overview import overview
+from crmcom_sandbox import REFERENCE, Faults, World
 
 from . import worlds
 
@@ -214,11 +216,28 @@ def test_so_many_deletions_are_held_back_until_somebody_accepts_them(warehouse):
     assert at.value("select count(*) from crmcom.accounts where _deleted_at is not null") == 0
     assert at.value("select count(*) from crmcom.activities where _deleted_at is not null") == 0
     assert "25 of 60 contacts are gone" in outcome.resources["contacts"].reason
+    told = {r["resource"]: r["reason"] for r in status(at.database, "crmcom")["held_back"]}
+    assert told.keys() == set(LIVES)
+    assert told["contacts"] in outcome.resources["contacts"].reason
     at.sync(expect=5)
     outcome = at.sync(accept_deletions=True)
     assert at.differences() == []
     assert outcome.resources["contacts"].deleted == 25
+    assert status(at.database, "crmcom")["held_back"] == []
     at.sync()
+
+
+def test_what_is_open_or_rejected_is_shown_to_people(warehouse):
+    world = worlds.small()
+    world.set_raw("contacts", next(iter(world.contacts)).id, '{"first_name": "without an id"}')
+    at = warehouse(world, REFERENCE.but(repeated_page=("GET /activities",)), page_size=10)
+    at.sync(expect=5)
+    found = status(at.database, "crmcom")
+    shown = "\n".join(overview(found, at.database))
+    assert {r["resource"] for r in found["open"]} == {"activities"}
+    for row in (*found["open"], *found["rejects"]):
+        assert row["reason"] in shown
+    assert "no id" in shown
 
 
 def test_a_server_that_fails_one_request_in_five_is_loaded_all_the_same(warehouse):
