@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -224,13 +224,17 @@ def _resources(text: str) -> tuple[str, ...]:
 
 
 def _epoch(option: str, text: str) -> int:
+    return int(_moment(option, text).timestamp())
+
+
+def _moment(option: str, text: str) -> datetime:
     try:
-        day = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise click.BadParameter(
             f"{text!r} is not a date like 2019-01-31", param_hint=option
         ) from None
-    return int(day.replace(tzinfo=day.tzinfo or UTC).timestamp())
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _summarise(outcome: Outcome) -> None:
@@ -305,7 +309,8 @@ def transform(
 
 
 @main.command(epilog="Example: crmcom report overdue --format csv --output overdue.csv")
-@click.argument("name")
+@click.argument("name", required=False)
+@click.option("--list", "lists", is_flag=True, help="List the reports, and what each answers.")
 @warehouse_options
 @click.option(
     "--format",
@@ -320,28 +325,91 @@ def transform(
     type=click.IntRange(min=0),
     help="At most so many rows; in the table, of each currency.",
 )
+@click.option("--as-of", metavar="DATE", help="A past day. Default: the latest observed one.")
+@click.option(
+    "--known-at",
+    metavar="TIME",
+    help="Count only what was loaded until then (UTC, unless it names a zone).",
+)
 def report(
     *,
-    name: str,
+    name: str | None,
+    lists: bool,
     destination: str,
     database: Path,
     dataset: str,
     file_format: str,
     output: Path | None,
     limit: int | None,
+    as_of: str | None,
+    known_at: str | None,
 ) -> None:
-    """Print a mart: `overdue`, `balances`, or any mart's name."""
+    """Print a report: `overdue`, `balances`, or any other that --list names.
+
+    With --as-of or --known-at it is worked out anew, from what was observed and known then; the
+    database stays as it is.
+    """
     from crmcom_pipelines.report import write
 
+    if lists:
+        _list_reports()
+        return
+    if name is None:
+        raise click.UsageError("name a report; `crmcom report --list` lists them")
     _duckdb_only(destination)
-    write(
-        name,
-        file_format=file_format,
-        database=database,
-        dataset=dataset,
-        output=output,
-        limit=limit,
-    )
+    with ExitStack() as past:
+        source = None
+        if as_of or known_at:
+            database, source = _past(past, name, database, dataset, as_of, known_at), database
+        write(
+            name,
+            file_format=file_format,
+            database=database,
+            dataset=dataset,
+            output=output,
+            limit=limit,
+            source=source,
+        )
+
+
+def _list_reports() -> None:
+    from crmcom_pipelines.report import ALIASES, QUESTIONS
+
+    also = {name: f" ({alias})" for alias, name in ALIASES.items()}
+    names = {name: name + also.get(name, "") for name in QUESTIONS}
+    width = max(map(len, names.values()))
+    for name, question in QUESTIONS.items():
+        click.echo(f"{names[name]:<{width}}  {question}")
+
+
+def _past(  # noqa: PLR0917 - private, called once
+    stack: ExitStack,
+    name: str,
+    database: Path,
+    dataset: str,
+    as_of: str | None,
+    known_at: str | None,
+) -> Path:
+    """The file that holds the report as it was; it lives as long as `stack`."""
+    from crmcom_pipelines.past import as_known
+    from crmcom_pipelines.progress import Progress
+
+    day = _moment("--as-of", as_of).date() if as_of else None
+    moment = _moment("--known-at", known_at) if known_at else None
+    with Progress(sys.stderr, quiet=not sys.stderr.isatty()) as progress:
+        progress.step("working out what was known then")
+        from crmcom_pipelines.config import dbt_vars
+
+        return stack.enter_context(
+            as_known(
+                name,
+                database=database,
+                dataset=dataset,
+                as_of=day,
+                known_at=moment and moment.astimezone(UTC).replace(tzinfo=None),
+                vars=dbt_vars(),
+            )
+        )
 
 
 def _duckdb_only(destination: str) -> None:

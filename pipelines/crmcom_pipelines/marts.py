@@ -25,6 +25,23 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+QUESTIONS = {
+    "overdue_worklist": "Who should we call today?",
+    "balance_summary": "What do customers owe us, and how much of it is overdue?",
+    "overdue_ageing": "How old is what is overdue?",
+    "collections_coverage": "Whom is nobody going to call?",
+    "credit_exposure": "Who owes more than their credit limit allows?",
+    "balance_movement": "Why is a balance at the end of a period not what it was at its beginning?",
+    "overdue_kpis": "Is overdue debt growing, and is it being cured?",
+    "contact_360": "What is there to know of a customer before calling?",
+    "contact_balances": "What does a customer owe in each currency?",
+    "activity_status": "Which work is late, and which was done in time?",
+    "follow_up_summary": "Which teams and users keep up with their work?",
+    "data_anomalies": "What in CRM.COM should be put right before we trust a figure?",
+    "account_daily": "What did an account owe at the end of each day?",
+}
+"""The reports, and what each answers; those that are asked for most come first."""
+
 ALIASES = {"overdue": "overdue_worklist", "balances": "balance_summary"}
 
 ORDER = {
@@ -33,6 +50,9 @@ ORDER = {
 }
 """Sorted by these columns first; then, and in every other mart, by all columns from the left,
 so that the same data always comes in the same order."""
+
+SOURCE_CATALOG = "crmcom_source"
+"""What a file of the past calls the file that holds the raw tables."""
 
 _ROWS_PER_BATCH = 10_000
 
@@ -126,17 +146,22 @@ class Mart:
 
 
 @contextmanager
-def open_mart(name: str, *, database: str | Path, dataset: str) -> Iterator[Mart]:
+def open_mart(
+    name: str, *, database: str | Path, dataset: str, source: str | Path | None = None
+) -> Iterator[Mart]:
     """Opens the file for reading only, for as long as the mart is used.
 
-    `name` is a mart's name or one of `ALIASES`. Raises `ReportError`, also for what DuckDB
-    fails to read later on.
+    `name` is a mart's name or one of `ALIASES`. `source` is the file that a file of the past
+    refers to. Raises `ReportError`, also for what DuckDB fails to read later on.
     """
     import duckdb
 
     path = Path(database)
     connection = _connect(path)
     try:
+        if source is not None:
+            path_in_sql = str(source).replace("'", "''")
+            connection.execute(f"attach '{path_in_sql}' as {SOURCE_CATALOG} (read_only)")
         catalog, names = _marts(connection, path, dataset)
         schema = f"{_quoted(catalog)}.{_quoted(f'{dataset}_reports')}"
         yield Mart(connection, schema, names, _resolve(name, names))

@@ -23,6 +23,7 @@ from crmcom_pipelines.formats import (
 )
 from crmcom_pipelines.marts import (
     ALIASES,
+    QUESTIONS,
     CannotWrite,
     DatabaseBusy,
     NoMarts,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIASES",
     "FORMATS",
+    "QUESTIONS",
     "CannotWrite",
     "DatabaseBusy",
     "NoMarts",
@@ -104,12 +106,13 @@ def write(
     output: Path | None = None,
     limit: int | None = None,
     stream: TextIO | None = None,
+    source: Path | None = None,
 ) -> None:
     """Writes the mart to the file `output`, else to `stream`, else to stdout.
 
     A file appears whole or not at all. With a `limit`, only the first rows are written; in a
     table of accounts the first of each currency, with totals of all and how many there are more.
-    Raises `ReportError`.
+    `source` is what a file of the past refers to, see `past.as_known`. Raises `ReportError`.
     """
     if file_format not in FORMATS:
         raise CannotWrite(f"there is no format {file_format!r}; there are: {', '.join(FORMATS)}")
@@ -117,7 +120,7 @@ def write(
         raise CannotWrite("a limit is 0 or more")
     chosen = FORMATS[file_format]
     width = None
-    with open_mart(name, database=database, dataset=dataset) as mart:
+    with open_mart(name, database=database, dataset=dataset, source=source) as mart:
         if chosen.max_rows is not None:
             rows = mart.ask("count(*)")
             if min(rows, rows if limit is None else limit) > chosen.max_rows:
@@ -126,7 +129,7 @@ def write(
                     " use csv or parquet, or set a limit"
                 )
         if output is not None:
-            with _replacing(output, Path(database)) as out:
+            with _replacing(output, source or Path(database)) as out:
                 chosen.write(Report(mart, limit), out)
         else:
             target = stream or sys.stdout

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from crmcom_pipelines.marts import SOURCE_CATALOG
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -123,7 +125,7 @@ def transform(
         "crmcom_schema": dataset,
         "crmcom_dataset": dataset,
         "crmcom_build": _project_digest(),
-        **({"crmcom_database": _SOURCE_CATALOG} if source else {}),
+        **({"crmcom_database": SOURCE_CATALOG} if source else {}),
         **(vars or {}),
     }
     _write_profile(work_dir, database, dataset, source, memory_limit)
@@ -160,9 +162,6 @@ def transform(
     )
 
 
-_SOURCE_CATALOG = "crmcom_source"
-
-
 def project_dir() -> Path:
     """The folder of the dbt project, wherever the package is installed."""
     from crmcom_transforms import PROJECT_DIR
@@ -195,7 +194,7 @@ def _write_profile(
         },
     }
     if source is not None:
-        output["attach"] = [{"path": _literal(source), "alias": _SOURCE_CATALOG, "read_only": True}]
+        output["attach"] = [{"path": _literal(source), "alias": SOURCE_CATALOG, "read_only": True}]
     profile = {"crmcom": {"target": "warehouse", "outputs": {"warehouse": output}}}
     # JSON is YAML.
     text = json.dumps(profile, indent=2, ensure_ascii=False)

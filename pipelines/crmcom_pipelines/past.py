@@ -1,0 +1,78 @@
+"""Reports as of a past day, from what was known then, in a file of their own.
+
+The published file is only read: what was built there of days gone by is used where it serves,
+and all else is built anew, from the observations.
+"""
+
+# ruff: noqa: PLC0415 - dbt takes seconds to import, and only the past needs it here
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crmcom_pipelines.marts import QUESTIONS, ReportError, UnknownMart, open_mart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import date, datetime
+
+
+class NoPast(ReportError):
+    """Nothing can be told of that day."""
+
+
+class PastFailed(ReportError):
+    """The reports of that day could not be built."""
+
+    exit_code = 7
+
+
+@contextmanager
+def as_known(
+    name: str,
+    *,
+    database: str | Path,
+    dataset: str = "crmcom",
+    as_of: date | None = None,
+    known_at: datetime | None = None,
+    vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
+) -> Iterator[Path]:
+    """A file with the report `name` as of `as_of`; it is gone when the block ends.
+
+    Without `as_of`, as of the latest day that was observed. Only what was loaded until `known_at`
+    (UTC, without zone) counts; None: everything. Read the file with `source=database`, which it
+    refers to. Raises `ReportError`.
+    """
+    with open_mart(name, database=database, dataset=dataset) as mart:
+        name = mart.name
+        if name not in QUESTIONS:
+            raise UnknownMart(
+                f"{name} is no report of crmcom's: only those can be told of the past"
+            )
+        (last_day,) = mart.connection.execute(
+            f'select max(last_observed_date) from "{dataset}_intermediate".int_crmcom__as_of'  # noqa: S608 - ours, quoted
+        ).fetchall()[0]
+    if as_of is not None and (last_day is None or as_of > last_day):
+        raise NoPast(
+            f"nothing is known of {as_of}: the latest observed day is {last_day or 'none'}"
+        )
+    from crmcom_pipelines.transform import transform
+
+    asked = {"crmcom_as_of": as_of, "crmcom_known_at": known_at}
+    with tempfile.TemporaryDirectory(prefix="crmcom-past-") as folder:
+        path = Path(folder) / "past.duckdb"
+        result = transform(
+            path,
+            dataset=dataset,
+            vars={**(vars or {}), **{k: str(v) for k, v in asked.items() if v is not None}},
+            source=Path(database),
+            select=[f"+crmcom__{name}"],
+            tests=False,
+            work_dir=Path(folder) / "dbt",
+        )
+        if not result.ok:
+            raise PastFailed(result.summary)
+        yield path

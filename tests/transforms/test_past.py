@@ -1,0 +1,105 @@
+"""Reports as of a past day, asked for as people do."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from datetime import date
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+from click.testing import CliRunner, Result
+
+from crmcom_pipelines.cli import main
+from crmcom_pipelines.marts import ALIASES, QUESTIONS
+from crmcom_transforms import PROJECT_DIR
+
+from .raw import load
+from .test_transform import DAY, reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Build
+
+
+def crmcom(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def published(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Read on two days; a further reading of the first was loaded on the third."""
+    database = tmp_path_factory.mktemp("published") / "it's mine.duckdb"
+    late = reading("one", 0, overdue_amount=7, run_id="run-late", _synced_at=DAY.replace(day=12))
+    late["observed_at"] = DAY.replace(hour=10)
+    load(database, "crmcom", {"account_observations": [reading("one", 0), reading("one", 1), late]})
+    build(database)
+    with duckdb.connect(database) as connection:
+        connection.execute("create table crmcom_reports.my_own as select 1 as one")
+    database.chmod(0o444)
+    return database
+
+
+def overdue(published: Path, *options: object) -> list[dict[str, str]]:
+    before = hashlib.sha256(published.read_bytes()).hexdigest()
+    found = crmcom("report", "overdue", "--format", "csv", "--database", published, *options)
+    assert found.exit_code == 0, found.output
+    assert hashlib.sha256(published.read_bytes()).hexdigest() == before
+    return list(csv.DictReader(io.StringIO(found.stdout)))
+
+
+def test_a_past_day_is_told_and_the_published_file_stays_as_it_is(published: Path) -> None:
+    (row,) = overdue(published)
+    assert (row["as_of_date"], row["overdue_gross"]) == ("2026-03-11", "40.0000")
+    (row,) = overdue(published, "--as-of", "2026-03-10")
+    assert (row["as_of_date"], row["overdue_gross"]) == ("2026-03-10", "7.0000")
+    assert row["days_overdue_min"] == "1"
+
+
+def test_what_was_loaded_later_does_not_count(published: Path) -> None:
+    (row,) = overdue(published, "--as-of", "2026-03-10", "--known-at", "2026-03-12T10:00+02:00")
+    assert row["overdue_gross"] == "40.0000"
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("overdue", "--as-of", "2026-03-12"), "the latest observed day is 2026-03-11"),
+        (("overdue", "--as-of", "yesterday"), "'yesterday' is not a date"),
+        (("overdue", "--known-at", "soon"), "'soon' is not a date"),
+        (("my_own", "--as-of", "2026-03-10"), "my_own is no report of crmcom's"),
+        (("overdu", "--as-of", "2026-03-10"), "did you mean overdue?"),
+        ((), "crmcom report --list"),
+    ],
+)
+def test_what_cannot_be_told_is_said(published: Path, args: tuple[str, ...], said: str) -> None:
+    found = crmcom("report", *args, "--database", published)
+    assert found.exit_code == 2
+    assert said in found.output
+
+
+def test_a_past_that_cannot_be_built_is_said(published: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.duckdb"
+    broken.write_bytes(published.read_bytes())
+    with duckdb.connect(broken) as connection:
+        connection.execute("drop view if exists crmcom_staging.stg_crmcom__account_observations")
+        connection.execute("alter table crmcom.account_observations alter observed_at type varchar")
+        connection.execute("update crmcom.account_observations set observed_at = 'never'")
+    found = crmcom("report", "overdue", "--as-of", date(2026, 3, 10), "--database", broken)
+    assert found.exit_code == 7
+    assert "never" in found.output
+
+
+def test_every_report_is_listed_with_its_question() -> None:
+    marts = {m.stem.removeprefix("crmcom__") for m in (PROJECT_DIR / "models/marts").glob("*.sql")}
+    assert set(QUESTIONS) == marts
+    found = crmcom("report", "--list")
+    assert found.exit_code == 0
+    listed = dict(line.split("  ", 1) for line in found.output.splitlines())
+    assert [name.split()[0] for name in listed] == list(QUESTIONS)
+    assert [question.strip() for question in listed.values()] == list(QUESTIONS.values())
+    assert "overdue_worklist (overdue)" in listed
+    assert set(ALIASES.values()) <= set(QUESTIONS)
