@@ -7,6 +7,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
 Row = dict[str, Any]
 
 START = datetime(2026, 3, 18)  # noqa: DTZ001 - the warehouse's timestamps are naive UTC
@@ -83,29 +86,124 @@ def history(rng: random.Random, account: str) -> list[Row]:
     return list({row["run_id"]: row for row in rows}.values())
 
 
-def tenant(seed: int, accounts: int) -> dict[str, list[Row]]:
-    """The raw rows of a tenant's `accounts`, `account_observations` and `activities`."""
-    rng = random.Random(seed)
-    ids = [f"account-{n}" for n in range(accounts)]
-    end = START + timedelta(days=DAYS)
-    return {
-        "accounts": [{"id": i, "number": f"N-{i}", "_synced_at": end} for i in ids],
-        "account_observations": [row for i in ids for row in history(rng, i)],
-        "activities": [
+def drawn(count: int, *, wildly: bool) -> list[list[Row]]:
+    """Histories drawn by hypothesis, the same in every run; wildly: each choice is its own.
+
+    All are accounts of one build: a build takes seconds, whatever it holds.
+    """
+    found: list[list[Row]] = []
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.randoms(use_true_random=not wildly))
+    def draw(rng: random.Random) -> None:
+        found.append(history(rng, f"account-{len(found)}"))
+
+    draw()
+    assert len(found) >= count
+    return found
+
+
+def activity(rng: random.Random, identity: str) -> dict[str, Any]:
+    """The rows of one activity, in each table: its states, and what was seen of them when."""
+    now: Row = {
+        "contact__id": rng.choice([None, *[f"contact-{rng.randint(1, 60)}"] * 5]),
+        "type__name": rng.choice(["Call", "Visit"]),
+        "assign_to__user__id": rng.choice([None, "user-1", "user-2"]),
+        "assign_to__team__id": rng.choice([None, "team-1", "team-2"]),
+    }
+    moment = START + timedelta(hours=rng.randint(0, 24 * (DAYS - 4)))
+    seen = moment
+    states: list[Row] = []
+    versions: list[Row] = []
+    for state in [
+        "PENDING",
+        *rng.choices(["PENDING", "COMPLETED", "CANCELLED"], k=rng.choice([0, 1, 1, 2, 4])),
+    ]:
+        schedule = [
+            rng.choice([None, START + timedelta(hours=rng.randint(0, 24 * (DAYS + 3)))])
+            for _ in "ab"
+        ]
+        if rng.random() < 0.05:
+            schedule[1] = datetime(2339, 4, 14)  # noqa: DTZ001 - as the others
+        states.append({"activity_id": identity, "state": state, "date": moment})
+        now |= {"state": state, "scheduled_from": schedule[0], "scheduled_to": schedule[1]}
+        seen = max(moment, seen) + timedelta(hours=rng.choice([0, 1, 20]))
+        versions.append(
             {
-                "id": f"activity-{n}",
-                "contact__id": rng.choice([None, f"contact-{rng.randint(1, 60)}"]),
-                "state": rng.choice(["PENDING", "PENDING", "COMPLETED", "CANCELLED"]),
-                "type__name": rng.choice(["Call", "Visit"]),
-                "key_dates__scheduled_on__from_date": rng.choice(
-                    [None, end + timedelta(hours=rng.randint(-72, 72))]
-                ),
-                "key_dates__scheduled_on__to_date": rng.choice(
-                    [None, end + timedelta(hours=rng.randint(-72, 72))]
-                ),
-                "_deleted_at": rng.choice([None] * 5 + [end]),
+                **now,
+                "activity_id": identity,
+                "is_deleted": False,
+                "observed_at": seen,
+                "run_id": f"run-{len(versions)}",
+                "_synced_at": seen,
+            }
+        )
+        moment += timedelta(hours=rng.choice([1, 26, 40]))
+        if moment > START + timedelta(days=DAYS - 3):
+            break
+    if rng.random() < 0.1:
+        versions.append({**versions[-1], "is_deleted": True, "run_id": "run-gone"})
+    last = versions[-1]
+    # Histories are read late, or never.
+    read = states[: rng.choice([0, len(states), len(states), len(states) - 1])]
+    return {
+        "activities": {
+            **{c: last[c] for c in ("contact__id", "type__name", "state")},
+            **{c: last[c] for c in ("assign_to__user__id", "assign_to__team__id")},
+            "id": identity,
+            "assign_to__user__name": (last["assign_to__user__id"] or "").title() or None,
+            "assign_to__team__name": (last["assign_to__team__id"] or "").title() or None,
+            "key_dates__scheduled_on__from_date": last["scheduled_from"],
+            "key_dates__scheduled_on__to_date": last["scheduled_to"],
+            "_deleted_at": last["observed_at"] if last["is_deleted"] else None,
+            "_synced_at": last["observed_at"],
+        },
+        "activity_states": [
+            {**state, "position": n, "_synced_at": last["observed_at"]}
+            for n, state in enumerate(read)
+        ],
+        "activity_versions": versions,
+        "activity_tags": [
+            {"activity_id": identity, "name": name, "position": n}
+            for n, name in enumerate(rng.choice([(), ("urgent",), ("b", "a")]))
+        ],
+    }
+
+
+def tenant(seed: int, accounts: list[list[Row]]) -> dict[str, list[Row]]:
+    """The raw rows of a tenant that has these accounts."""
+    rng = random.Random(seed)
+    end = START + timedelta(days=DAYS)
+    activities = [activity(rng, f"activity-{n}") for n in range(150)]
+    return {
+        "contacts": [
+            {
+                "id": f"contact-{n}",
+                "name": f"Contact {n}",
+                "_synced_at": end,
+                "_deleted_at": rng.choice([None, None, None, START + timedelta(days=9)]),
+            }
+            for n in range(40)
+        ],
+        "accounts": [
+            {
+                "id": rows[0]["account_id"],
+                "number": f"N-{rows[0]['account_id']}",
                 "_synced_at": end,
             }
-            for n in range(90)
+            for rows in accounts
         ],
+        "account_observations": [row for rows in accounts for row in rows],
+        "activities": [a["activities"] for a in activities],
+        **{
+            table: [row for a in activities for row in a[table]]
+            for table in ("activity_states", "activity_versions", "activity_tags")
+        },
     }

@@ -136,8 +136,11 @@ def _exact(value: Any) -> Any:
     return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def rows(database: Path, query: str) -> list[dict[str, Any]]:
+def rows(database: Path, query: str, source: Path | None = None) -> list[dict[str, Any]]:
+    """What a query finds; `source` is the file that a file of the past refers to."""
     with duckdb.connect(database, read_only=True) as connection:
+        if source:
+            connection.execute(f"attach '{source}' as crmcom_source (read_only)")
         found = connection.execute(query)
         names = [column[0] for column in found.description or ()]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

@@ -5,29 +5,30 @@ from __future__ import annotations
 import random
 import shutil
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pytest
 
 from . import reference
 from .conftest import QUICK
-from .histories import START, tenant
+from .histories import START, drawn, tenant
 from .raw import load, rows
 from .reference import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from .conftest import Build
     from .reference import Row
 
-ACCOUNTS = 150
+ACCOUNTS = 700
 ZONE = "Europe/Nicosia"
-TENANTS = {"crmcom_a": tenant(1, ACCOUNTS), "crmcom_b": tenant(2, ACCOUNTS // 2), "crmcom_c": {}}
+NAMES = ("crmcom_a", "crmcom_b", "crmcom_c")
 BUCKETS = (2, 6, 9)
 VARS = {
-    "crmcom_schema": list(TENANTS),
+    "crmcom_schema": list(NAMES),
     "crmcom_report_timezone": ZONE,
     "crmcom_ageing_buckets": BUCKETS,
 }
@@ -35,50 +36,83 @@ VARS = {
 KEYS = {
     "account_daily": "source_relation, account_id, date_day",
     "overdue_worklist": "source_relation, account_id",
+    "collections_coverage": "source_relation, account_id",
     "balance_summary": "source_relation, currency_code, classification, state",
+    "overdue_ageing": "source_relation, account_id, bucket",
+    "balance_movement": (
+        "source_relation, period, period_start_date, account_id, currency_code, measure"
+    ),
+    "overdue_kpis": "source_relation, period, period_start_date, currency_code",
+    "credit_exposure": "source_relation, account_id",
+    "activity_status": "source_relation, activity_id",
+    "follow_up_summary": "source_relation, team_id, user_id, type_name",
+    "contact_balances": "source_relation, contact_id, currency_code",
+    "contact_360": "source_relation, contact_id",
+    "data_anomalies": "source_relation, entity_type, entity_id, rule",
 }
+QUICK_MARTS = ("account_daily", "overdue_worklist", "balance_summary")
 
 
-def marts(database: Path, columns: str = "*", where: str = "true") -> dict[str, list[Row]]:
+@cache
+def tenants() -> dict[str, dict[str, list[Row]]]:
+    """1,050 histories; those of the second tenant are the wild ones, the third has none."""
     return {
-        mart: rows(
-            database, f"select {columns} from crmcom_reports.{mart} where {where} order by {key}"
-        )
-        for mart, key in KEYS.items()
+        "crmcom_a": tenant(1, drawn(ACCOUNTS, wildly=False)),
+        "crmcom_b": tenant(2, drawn(ACCOUNTS // 2, wildly=True)),
+        "crmcom_c": {},
     }
 
 
-def expected(tenants: dict[str, dict[str, list[Row]]], settings: Settings) -> dict[str, list[Row]]:
+def marts(database: Path, where: str = "true", names: Iterable[str] = KEYS) -> dict[str, list[Row]]:
+    return {
+        mart: rows(
+            database, f"select * from crmcom_reports.{mart} where {where} order by {KEYS[mart]}"
+        )
+        for mart in names
+    }
+
+
+def expected(raw: dict[str, dict[str, list[Row]]], settings: Settings) -> dict[str, list[Row]]:
     told: dict[str, list[Row]] = {mart: [] for mart in KEYS}
-    for name, raw in tenants.items():
-        numbers = {a["id"]: a["number"] for a in raw.get("accounts", ())}
-        observations = raw.get("account_observations", ())
-        daily = list(reference.account_daily(name, observations, numbers, settings))
-        told["account_daily"] += daily
-        told["overdue_worklist"] += reference.worklist(daily, raw.get("activities", ()), settings)
-        told["balance_summary"] += reference.balance_summary(daily)
+    for name, tables in raw.items():
+        for mart, found in reference.marts(name, tables, settings).items():
+            told[mart] += found
     return told
 
 
-def assert_as_expected(database: Path, told: dict[str, list[Row]]) -> None:
-    for mart, key in KEYS.items():
-        wanted = {tuple(row[k] for k in key.split(", ")): row for row in told[mart]}
-        found = rows(database, f"from crmcom_reports.{mart}")
-        keys = [tuple(row[k] for k in key.split(", ")) for row in found]
+def assert_as_expected(
+    database: Path,
+    told: dict[str, list[Row]],
+    names: Iterable[str] = KEYS,
+    source: Path | None = None,
+) -> None:
+    for mart in names:
+        key = KEYS[mart].split(", ")
+        wanted = {tuple(row[k] for k in key): row for row in told[mart]}
+        assert len(wanted) == len(told[mart])
+        found = rows(database, f"from crmcom_reports.{mart}", source)
+        keys = [tuple(row[k] for k in key) for row in found]
         assert len(keys) == len(set(keys)), f"{mart} repeats a key"
         assert set(keys) == set(wanted), f"{mart} has other rows"
         for identity, row in zip(keys, found, strict=True):
-            common = row.keys() & wanted[identity].keys()
-            got = {k: row[k] for k in sorted(common)}
-            want = {k: wanted[identity][k] for k in sorted(common)}
-            assert got == want, (mart, identity)
+            assert differences(row, wanted[identity]) == {}, (mart, identity)
+
+
+def differences(got: Row, want: Row) -> dict[str, tuple[Any, Any]]:
+    """The common columns that differ; a share of very unlike amounts has twelve right digits."""
+    return {
+        c: (got[c], want[c])
+        for c in got.keys() & want.keys()
+        if got[c] != want[c]
+        and not (c == "utilisation" and abs(got[c] - want[c]) <= want[c] / 10**12)
+    }
 
 
 @pytest.fixture(scope="module")
 def everything(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All histories of all tenants, built at once."""
     database = tmp_path_factory.mktemp("everything") / "warehouse.duckdb"
-    for name, raw in TENANTS.items():
+    for name, raw in tenants().items():
         load(database, name, raw)
     build(database, vars=VARS)
     return database
@@ -86,7 +120,7 @@ def everything(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_marts_are_what_their_definitions_say(everything: Path) -> None:
     """Gaps, nulls, credits, absences, returns, currencies, ties, clock changes, tenants."""
-    assert_as_expected(everything, expected(TENANTS, Settings(ZONE, BUCKETS)))
+    assert_as_expected(everything, expected(tenants(), Settings(ZONE, BUCKETS)))
 
 
 def test_histories_exercise_what_they_should(everything: Path) -> None:
@@ -120,7 +154,7 @@ def test_building_day_after_day_is_building_at_once(
     cuts = [START + timedelta(days=d) for d in (6, 11, 12)] + [datetime.max]  # noqa: DTZ901
     since = datetime.min  # noqa: DTZ901
     for until in cuts:
-        for name, raw in TENANTS.items():
+        for name, raw in tenants().items():
             new = [
                 r for r in raw.get("account_observations", ()) if since <= r["_synced_at"] < until
             ]
@@ -139,11 +173,11 @@ def test_order_repetition_and_other_tenants_change_nothing(
     build: Build, everything: Path, tmp_path: Path
 ) -> None:
     database = tmp_path / "warehouse.duckdb"
-    raw = {name: list(table) for name, table in TENANTS["crmcom_a"].items()}
+    raw = {name: list(table) for name, table in tenants()["crmcom_a"].items()}
     raw["account_observations"] += random.Random(3).sample(raw["account_observations"], 300)
     random.Random(4).shuffle(raw["account_observations"])
     load(database, "crmcom_a", raw)
-    build(database, vars=VARS, **QUICK)
+    build(database, vars=VARS, tests=False)
     assert marts(database) == marts(everything, where="source_relation = 'crmcom_a'")
 
 
@@ -161,9 +195,8 @@ def test_a_past_day_is_told_from_what_was_observed_by_then(
                     for o in raw.get("account_observations", ())
                     if settings.local_date(o["observed_at"]) <= settings.as_of
                 ],
-                "activities": [],
             }
-            for name, raw in TENANTS.items()
+            for name, raw in tenants().items()
         },
         settings,
     )
@@ -171,28 +204,21 @@ def test_a_past_day_is_told_from_what_was_observed_by_then(
     apart, in_place = tmp_path / "past.duckdb", tmp_path / "warehouse.duckdb"
     shutil.copy(everything, in_place)
 
-    build(apart, source=everything, vars=past, **QUICK)
-    with duckdb.connect(apart) as connection:
-        connection.execute(f"attach '{everything}' as crmcom_source (read_only)")
-        connection.execute(
-            "create table crmcom_reports.copied as from crmcom_reports.account_daily"
-        )
-        connection.execute("drop view crmcom_reports.account_daily")
-        connection.execute("alter table crmcom_reports.copied rename to account_daily")
-    assert_as_expected(apart, told)
+    build(apart, source=everything, vars=past, tests=False)
+    assert_as_expected(apart, told, source=everything)
 
     build(in_place, vars=past, **QUICK)
-    assert_as_expected(in_place, told)
-    build(in_place, vars=VARS, **QUICK)
+    assert_as_expected(in_place, told, QUICK_MARTS)
+    build(in_place, vars=VARS, tests=False)
     assert marts(in_place) == marts(everything)
 
 
 def test_what_was_loaded_later_was_not_known(build: Build, tmp_path: Path) -> None:
     known_at = START + timedelta(days=12, hours=6)
     database = tmp_path / "warehouse.duckdb"
-    raw = {**TENANTS["crmcom_a"], "activities": []}
+    raw = tenants()["crmcom_a"]
     load(database, "crmcom", raw)
-    build(database, vars={"crmcom_known_at": known_at}, **QUICK)
+    build(database, vars={"crmcom_known_at": known_at}, tests=False)
     assert_as_expected(database, expected({"crmcom": raw}, Settings(known_at=known_at)))
 
 
@@ -200,7 +226,7 @@ def test_scaling_a_currency_scales_its_money_alone(
     build: Build, everything: Path, tmp_path: Path
 ) -> None:
     database = tmp_path / "warehouse.duckdb"
-    raw = TENANTS["crmcom_a"]
+    raw = tenants()["crmcom_a"]
     scaled = [
         {
             **o,
@@ -245,7 +271,7 @@ def test_a_reading_that_repeats_the_last_one_adds_only_certainty(
     last_of: dict[str, Row] = {}
     dropped = 0
     ordered = sorted(
-        TENANTS["crmcom_a"]["account_observations"], key=lambda o: (o["observed_at"], o["run_id"])
+        tenants()["crmcom_a"]["account_observations"], key=lambda o: (o["observed_at"], o["run_id"])
     )
     end = max(o["observed_at"] for o in ordered)
     for observation in ordered:
@@ -263,7 +289,7 @@ def test_a_reading_that_repeats_the_last_one_adds_only_certainty(
         last_of[observation["account_id"]] = observation
         kept.append(observation)
     assert dropped > 100
-    load(database, "crmcom_a", {**TENANTS["crmcom_a"], "account_observations": kept})
+    load(database, "crmcom_a", {**tenants()["crmcom_a"], "account_observations": kept})
     build(database, vars=VARS, **QUICK)
     columns = (
         "account_id, date_day, contact_id, currency_code, classification, state, balance,"
