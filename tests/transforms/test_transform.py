@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
+from crmcom_pipelines.marts import QUESTIONS
 from crmcom_pipelines.transform import transform
 from crmcom_transforms import PROJECT_DIR
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .conftest import Build
 
 DAY = datetime(2026, 3, 10, 9)  # noqa: DTZ001 - the warehouse's timestamps are naive UTC
-MARTS = ("account_daily", "overdue_worklist", "balance_summary")
+MARTS = tuple(QUESTIONS)
 
 
 def reading(account: str, day: int, **fields: object) -> dict[str, object]:
@@ -442,3 +443,55 @@ def test_a_custom_field_that_makes_no_sense_is_told(
     )
     assert not result.ok
     assert said in result.summary
+
+
+def test_a_first_day_says_what_there_is_to_say(built: Path) -> None:
+    """One account, two readings, no activities: nothing is made up, nothing is left out."""
+    found = {mart: rows(built, f"from crmcom_reports.{mart}") for mart in MARTS}
+    assert {mart for mart, rows_found in found.items() if not rows_found} == {
+        "activity_status",
+        "follow_up_summary",
+        "data_anomalies",
+    }
+    (layer,) = found["overdue_ageing"]
+    assert (layer["bucket"], layer["amount"]) == ("unknown_start", Decimal(40))
+    (contact,) = found["contact_360"]
+    assert (contact["contact_name"], contact["balance"]) == ("Anna", Decimal(100))
+    months = [m for m in found["balance_movement"] if m["period"] == "month"]
+    assert {m["measure"]: (m["new"], m["closing"]) for m in months} == {
+        "balance": (Decimal(100), Decimal(100)),
+        "overdue": (Decimal(40), Decimal(40)),
+    }
+
+
+def test_a_tenant_without_accounts_has_its_activities(build: Build, tmp_path: Path) -> None:
+    database = tmp_path / "warehouse.work.duckdb"
+    due = DAY - timedelta(days=1)
+    load(
+        database,
+        "crmcom",
+        {
+            "activities": [
+                {
+                    "id": "call",
+                    "state": "PENDING",
+                    "key_dates__scheduled_on__to_date": due,
+                    "_synced_at": DAY,
+                }
+            ]
+        },
+    )
+    build(database)
+    (activity,) = rows(database, "from crmcom_reports.activity_status")
+    assert (activity["is_overdue"], activity["days_overdue"]) == (True, 1)
+    assert rows(database, "from crmcom_reports.account_daily") == []
+
+
+def test_a_variable_for_credit_limits_that_makes_no_sense_is_told(warehouse: Path) -> None:
+    result = transform(
+        warehouse,
+        vars={"crmcom_zero_credit_limit_means": "nothing"},
+        work_dir=warehouse.parent / "dbt",
+    )
+    assert not result.ok
+    assert "crmcom_zero_credit_limit_means is 'none'" in result.summary

@@ -19,13 +19,22 @@
 
 
 {#
-    The first day that this build made, for a test of a view: as a literal, so that the view is
-    computed for the days that are tested and no others.
+    The first and the last day that this build made, for a test of a view: as literals, so that
+    the view is computed for the days that are tested and no others.
 #}
 {% macro first_built_day() -%}
+    {{ crmcom_transforms.planned_day('min(build_from)') }}
+{%- endmacro %}
+
+{% macro last_built_day() -%}
+    {{ crmcom_transforms.planned_day('max(as_of_date)') }}
+{%- endmacro %}
+
+{% macro planned_day(expression) -%}
     {%- set plan = ref('int_crmcom__account_daily_plan') -%}
     {%- if execute -%}
-        {%- set first = run_query('select min(build_from) from ' ~ plan).columns[0].values()[0] -%}
+        {%- set day = run_query('select ' ~ expression ~ ' from ' ~ plan).columns[0].values()[0] -%}
     {%- endif -%}
-    cast('{{ first or '9999-12-31' }}' as date)
+    {#- Without any accounts, no day. -#}
+    cast('{{ day or '9999-12-31' }}' as date)
 {%- endmacro %}

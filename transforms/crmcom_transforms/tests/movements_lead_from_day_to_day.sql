@@ -2,7 +2,17 @@
 
 with days as (
 
-    select * from {{ ref('crmcom__balance_movement') }}
+    select
+        *,
+        lag(period_start_date) over (
+            partition by source_relation, account_id, currency_code, measure
+            order by period_start_date
+        ) as date_before,
+        lag(closing) over (
+            partition by source_relation, account_id, currency_code, measure
+            order by period_start_date
+        ) as closing_before
+    from {{ ref('crmcom__balance_movement') }}
     where
         period = 'day'
         and period_start_date >= {{ add_days(first_built_day(), -1) }}
@@ -12,30 +22,26 @@ with days as (
 final as (
 
     select
-        today.source_relation,
-        today.account_id,
-        today.currency_code,
-        today.measure,
-        today.period_start_date,
-        today.opening,
-        today.closing,
-        yesterday.closing as closing_before
-    from days as today
-    left join days as yesterday
-        on
-            today.source_relation = yesterday.source_relation
-            and today.account_id = yesterday.account_id
-            and today.currency_code = yesterday.currency_code
-            and today.measure = yesterday.measure
-            and today.period_start_date = {{ add_days('yesterday.period_start_date', 1) }}
+        source_relation,
+        account_id,
+        currency_code,
+        measure,
+        period_start_date,
+        date_before,
+        closing_before,
+        opening,
+        closing
+    from days
     where
-        today.period_start_date >= {{ first_built_day() }}
+        period_start_date >= {{ first_built_day() }}
         and (
-            today.opening <> coalesce(yesterday.closing, 0)
-            or today.opening + today.new + today.reappeared + today.increase - today.decrease
-            - today.terminated_out - today.disappeared <> today.closing
-            or today.increase < 0
-            or today.decrease < 0
+            opening <> case
+                when period_start_date = {{ add_days('date_before', 1) }} then closing_before
+                else 0
+            end
+            or opening + new + reappeared + increase - decrease - terminated_out - disappeared <> closing
+            or increase < 0
+            or decrease < 0
         )
 
 )

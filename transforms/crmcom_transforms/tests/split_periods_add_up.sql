@@ -1,71 +1,50 @@
 -- What a month says is what its days say together; looked at once the period is over.
 
-with as_of as (
-
-    select * from {{ ref('int_crmcom__as_of') }}
-
-),
-
-movement as (
+with whole as (
 
     select
         *,
         new + reappeared + increase as came,
         decrease + terminated_out + disappeared as went
     from {{ ref('crmcom__balance_movement') }}
-
-),
-
-whole as (
-
-    select movement.*
-    from movement
-    inner join as_of
-        on movement.source_relation = as_of.source_relation
     where
-        movement.period <> 'day'
-        and movement.period_end_date >= {{ first_built_day() }}
-        and movement.period_end_date <= as_of.as_of_date
+        period <> 'day'
+        and period_end_date >= {{ first_built_day() }}
+        and period_end_date <= {{ last_built_day() }}
 
 ),
 
-bounds as (
+moves as (
 
-    select distinct
-        source_relation,
-        period,
-        period_start_date,
-        period_end_date
-    from whole
+    select
+        *,
+        new + reappeared + increase as came,
+        decrease + terminated_out + disappeared as went
+    from {{ ref('int_crmcom__amount_moves') }}
+    where date_day >= {{ add_days(first_built_day(), -31) }}
 
 ),
 
 parts as (
 
+    {%- for period in period_kinds() %}
     select
-        bounds.source_relation,
-        bounds.period,
-        bounds.period_start_date,
-        movement.account_id,
-        movement.currency_code,
-        movement.measure,
-        sum(movement.came) as came,
-        sum(movement.went) as went,
-        sum(movement.gap_days) as gap_days
-    from movement
-    inner join bounds
-        on
-            movement.source_relation = bounds.source_relation
-            and movement.period_start_date >= bounds.period_start_date
-            and movement.period_end_date <= bounds.period_end_date
-    where movement.period = 'day'
+        source_relation,
+        '{{ period }}' as period,
+        {{ period_start(period, 'date_day') }} as period_start_date,
+        account_id,
+        currency_code,
+        measure,
+        sum(came) as came,
+        sum(went) as went
+    from moves
     group by
-        bounds.source_relation,
-        bounds.period,
-        bounds.period_start_date,
-        movement.account_id,
-        movement.currency_code,
-        movement.measure
+        source_relation, {{ period_start(period, 'date_day') }}, account_id, currency_code, measure
+    {%- if not loop.last %}
+
+    union all
+    {% endif %}
+    {%- endfor %}
 
 ),
 
@@ -90,9 +69,8 @@ final as (
             and whole.currency_code = parts.currency_code
             and whole.measure = parts.measure
     where
-        whole.came is distinct from parts.came
-        or whole.went is distinct from parts.went
-        or whole.gap_days is distinct from parts.gap_days
+        whole.came <> coalesce(parts.came, 0)
+        or whole.went <> coalesce(parts.went, 0)
         or whole.opening + whole.came - whole.went <> whole.closing
 
 )

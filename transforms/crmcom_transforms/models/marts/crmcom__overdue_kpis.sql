@@ -64,49 +64,16 @@ days as (
 
 ),
 
-periods as (
+{% for period in period_kinds() -%}
+-- The accounts that were overdue when a {{ period }} began, beside what they are at its end.
+opening_{{ period }} as (
 
-    {%- for period in period_kinds() %}
-    {%- set is_last = is_last_day(period, 'days.date_day', 'as_of.as_of_date') %}
-    select
-        days.source_relation,
-        '{{ period }}' as period,
-        {{ period_start(period, 'days.date_day') }} as period_start_date,
-        {{ period_end(period, 'days.date_day') }} as period_end_date,
-        days.currency_code,
-        sum(days.entered) as entered,
-        sum(days.cleared) as cleared,
-        sum(case when {{ is_last }} then days.overdue_gross else 0 end) as closing_overdue,
-        sum(case when {{ is_last }} then days.overdue_net else 0 end) as closing_net,
-        sum(case when {{ is_last }} then days.receivable else 0 end) as closing_receivable
-    from days
-    inner join as_of
-        on days.source_relation = as_of.source_relation
-    group by
-        days.source_relation,
-        {{ period_start(period, 'days.date_day') }},
-        {{ period_end(period, 'days.date_day') }},
-        days.currency_code
-    {%- if not loop.last %}
-
-    union all
-    {% endif %}
-    {%- endfor %}
-
-),
-
--- The accounts that were overdue when a period began, beside what they are at its end.
-overdue_accounts as (
-
-    {%- for period in period_kinds() %}
     select
         opening.source_relation,
-        '{{ period }}' as period,
-        {{ add_days('opening.date_day', 1) }} as period_start_date,
         opening.currency_code,
-        sum(opening.overdue_gross) as opening_overdue,
-        count(*) as overdue_accounts,
-        sum(case when closing.overdue_gross = 0 then 1 else 0 end) as cured_accounts
+        {{ add_days('opening.date_day', 1) }} as date_day,
+        opening.overdue_gross as opening_overdue,
+        case when closing.overdue_gross = 0 then 1 else 0 end as cured_accounts
     from accounts as opening
     left join accounts as closing
         on
@@ -117,8 +84,72 @@ overdue_accounts as (
             = closing.date_day
     where
         opening.overdue_gross > 0
+        and opening.date_day < opening.as_of_date
         and {{ is_first_day(period, add_days('opening.date_day', 1)) }}
-    group by opening.source_relation, opening.date_day, opening.currency_code
+
+),
+
+{{ period }}_parts as (
+
+    select
+        source_relation,
+        currency_code,
+        date_day,
+        entered,
+        cleared,
+        overdue_gross,
+        overdue_net,
+        receivable,
+        cast(0 as decimal(38, 4)) as opening_overdue,
+        0 as overdue_accounts,
+        0 as cured_accounts
+    from days
+
+    union all
+
+    select
+        source_relation,
+        currency_code,
+        date_day,
+        cast(0 as decimal(38, 4)) as entered,
+        cast(0 as decimal(38, 4)) as cleared,
+        cast(0 as decimal(38, 4)) as overdue_gross,
+        cast(0 as decimal(38, 4)) as overdue_net,
+        cast(0 as decimal(38, 4)) as receivable,
+        opening_overdue,
+        1 as overdue_accounts,
+        cured_accounts
+    from opening_{{ period }}
+
+),
+
+{% endfor -%}
+periods as (
+
+    {%- for period in period_kinds() %}
+    {%- set is_last = is_last_day(period, 'parts.date_day', 'as_of.as_of_date') %}
+    select
+        parts.source_relation,
+        '{{ period }}' as period,
+        {{ period_start(period, 'parts.date_day') }} as period_start_date,
+        {{ period_end(period, 'parts.date_day') }} as period_end_date,
+        parts.currency_code,
+        sum(parts.opening_overdue) as opening_overdue,
+        sum(parts.entered) as entered,
+        sum(parts.cleared) as cleared,
+        sum(parts.overdue_accounts) as overdue_accounts,
+        sum(parts.cured_accounts) as cured_accounts,
+        sum(case when {{ is_last }} then parts.overdue_gross else 0 end) as closing_overdue,
+        sum(case when {{ is_last }} then parts.overdue_net else 0 end) as closing_net,
+        sum(case when {{ is_last }} then parts.receivable else 0 end) as closing_receivable
+    from {{ period }}_parts as parts
+    inner join as_of
+        on parts.source_relation = as_of.source_relation
+    group by
+        parts.source_relation,
+        {{ period_start(period, 'parts.date_day') }},
+        {{ period_end(period, 'parts.date_day') }},
+        parts.currency_code
     {%- if not loop.last %}
 
     union all
@@ -130,24 +161,18 @@ overdue_accounts as (
 final as (
 
     select
-        periods.source_relation,
-        periods.period,
-        periods.period_start_date,
-        periods.period_end_date,
-        periods.currency_code,
-        {{ money('coalesce(overdue_accounts.opening_overdue, 0)') }} as opening_overdue,
-        {{ money('periods.entered') }} as entered,
-        {{ money('periods.cleared') }} as cleared,
-        {{ money('periods.closing_overdue') }} as closing_overdue,
-        {{ ratio('overdue_accounts.cured_accounts', 'overdue_accounts.overdue_accounts') }} as cure_rate,
-        {{ ratio('periods.closing_net', 'periods.closing_receivable') }} as overdue_ratio
+        source_relation,
+        period,
+        period_start_date,
+        period_end_date,
+        currency_code,
+        {{ money('opening_overdue') }} as opening_overdue,
+        {{ money('entered') }} as entered,
+        {{ money('cleared') }} as cleared,
+        {{ money('closing_overdue') }} as closing_overdue,
+        {{ ratio('cured_accounts', 'overdue_accounts') }} as cure_rate,
+        {{ ratio('closing_net', 'closing_receivable') }} as overdue_ratio
     from periods
-    left join overdue_accounts
-        on
-            periods.source_relation = overdue_accounts.source_relation
-            and periods.period = overdue_accounts.period
-            and periods.period_start_date = overdue_accounts.period_start_date
-            and periods.currency_code = overdue_accounts.currency_code
 
 )
 
