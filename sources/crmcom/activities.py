@@ -16,6 +16,7 @@ from crmcom.endpoints import GET_ACTIVITY, GET_ACTIVITY_TAGS, LIST_ACTIVITIES
 from crmcom.errors import (
     Answered,
     CrmcomError,
+    DeadlineExceeded,
     Evidence,
     FilterIgnored,
     Forbidden,
@@ -273,6 +274,8 @@ async def _with_tags(feed: Feed, activity_id: str) -> tuple[Reply, Reply | None]
     reply = await feed.get(GET_ACTIVITY, activity_id)
     try:
         return reply, await feed.get(GET_ACTIVITY_TAGS, activity_id)
+    except DeadlineExceeded:
+        raise
     except (Answered, Forbidden, Unavailable) as error:
         # Above all no 404 from here may mark an activity as deleted.
         feed.notice_once(GET_ACTIVITY_TAGS, f"tags were left as they were: {error}")

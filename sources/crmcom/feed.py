@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from crmcom import tables
 from crmcom.drift import Drift
-from crmcom.errors import CrmcomError, FilterIgnored, NotFound, Unavailable
+from crmcom.errors import CrmcomError, DeadlineExceeded, FilterIgnored, NotFound, Unavailable
 from crmcom.listing import Window, listings, probe
 from crmcom.merge import carry, stamp, without
 from crmcom.privacy import Privacy
@@ -163,7 +163,8 @@ class Feed:
                 }
             )
             self.result.rejected += 1
-        await self.put("_rejects", from_rows("_rejects", found))
+        if found:
+            await self.put("_rejects", from_rows("_rejects", found))
 
     async def reject_rows(self, rows: Iterable[Row]) -> None:
         found = tuple(tables.reject(r.raw, "no id") for r in rows)
@@ -258,7 +259,8 @@ class Feed:
     ) -> AsyncIterator[tuple[T, R | CrmcomError]]:
         """Ask about many records side by side; an answer or an error for each, in any order.
 
-        `NotFound` and `Unavailable` come back as values. Other errors end it.
+        `NotFound` and `Unavailable` come back as values. Other errors end it, and so does the end
+        of the run's time, which says nothing of a record.
         """
         waiting = iter(items)
         answers: asyncio.Queue[tuple[T, R | CrmcomError]] = asyncio.Queue(2 * BATCH)
@@ -267,25 +269,27 @@ class Feed:
             for item in waiting:
                 try:
                     await answers.put((item, await ask(item)))
+                except DeadlineExceeded:
+                    raise
                 except (NotFound, Unavailable) as error:
                     await answers.put((item, error))
 
         workers = asyncio.gather(*(work() for _ in range(AT_ONCE)))
+        pending: asyncio.Future[Any] = asyncio.ensure_future(answers.get())
         try:
-            while not (workers.done() and answers.empty()):
-                pending = asyncio.ensure_future(answers.get())
-                both: set[asyncio.Future[Any]] = {pending, workers}
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            while not (workers.done() and answers.empty() and not pending.done()):
+                await asyncio.wait({pending, workers}, return_when=asyncio.FIRST_COMPLETED)
                 if pending.done():
                     yield pending.result()
                     while not answers.empty():
                         yield answers.get_nowait()
-                else:
-                    pending.cancel()
+                    pending = asyncio.ensure_future(answers.get())
             await workers
         finally:
+            # Whoever is left behind would outlive the loop that dlt closes after a failure.
             workers.cancel()
-            await asyncio.gather(workers, return_exceptions=True)
+            pending.cancel()
+            await asyncio.gather(workers, pending, return_exceptions=True)
 
     async def get(self, endpoint: Endpoint, record_id: str) -> Reply:
         return await self.client.get(Request(endpoint, record_id))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -135,6 +136,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime) -> float | None:
     return None if at is None else max(0.0, (at - (server_time(headers) or now)).total_seconds())
 
 
+@lru_cache(maxsize=16)  # hundreds of replies come in each second
 def _http_date(value: str) -> datetime | None:
     try:
         return parsedate_to_datetime(value).replace(tzinfo=UTC)

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -61,10 +62,11 @@ class Wire:
     ) -> httpx.Request:
         """`asked` as an HTTP request. What holds the secrets lives in no other frame: the
         `repr` of an `httpx.Request` shows its method and URL alone."""
+        # Joined here: httpx takes twice as long to merge a URL and its parameters.
+        query = f"?{urlencode(asked.query, quote_via=quote)}" if asked.query else ""
         return httpx.Request(
             method,
-            self._base_url + asked.path,
-            params=asked.query or None,
+            self._base_url + asked.path + query,
             headers={**_ALWAYS, **headers},
             json=json,
             # Each phase by itself; `send` bounds them all together, for a server that drips.

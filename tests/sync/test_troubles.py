@@ -8,7 +8,7 @@ import pytest
 
 from crmcom_pipelines.ledger import status
 from crmcom_pipelines.overview import overview
-from crmcom_sandbox import REFERENCE, Faults, World
+from crmcom_sandbox import LIVE, REFERENCE, Faults, World
 
 from . import worlds
 
@@ -147,6 +147,21 @@ def test_the_only_record_that_was_due_tells_nothing_of_its_endpoint(
     world.clock.move(timedelta(minutes=10))
     at.sync()
     assert at.differences(detailed={one}) == []
+
+
+def test_a_run_whose_time_is_over_rejects_nothing(warehouse):
+    """What it did not come to is no fault of the records: the next run reads them."""
+    world, place = worlds.small(contacts=40, activities=5), "GET /accounts/{id}"
+    at = warehouse(world, LIVE, max_concurrency=1)
+    last = len(list(world.accounts)) - 2
+    at.server.sandbox.after(last, place, lambda _: at.server.sandbox.switch(latency_s={place: 60}))
+    late = at.sync(expect=4, settings={"run_timeout_s": 8})
+    accounts = late.resources["accounts"]
+    assert "run_timeout_s" in (accounts.reason or "")
+    assert (accounts.verdict, accounts.rejected) == ("failed", 0)
+    at.server.sandbox.switch(latency_s={})
+    at.sync()
+    assert at.differences() == []
 
 
 def test_tags_that_cannot_be_read_cost_no_activity(warehouse):
