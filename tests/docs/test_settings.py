@@ -1,6 +1,8 @@
 """The settings files that come with the project say what the code does."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -8,7 +10,6 @@ import pytest
 import yaml
 
 from crmcom.settings import NAMES, Settings
-from crmcom_pipelines.config import dbt_vars
 
 ROOT = Path(__file__).parents[2]
 CONFIG = (ROOT / ".dlt/config.toml").read_text()
@@ -63,13 +64,14 @@ def test_the_variables_shown_are_those_of_the_dbt_project():
     assert shown == {name: project["vars"][name] for name in shown}
 
 
-def test_a_variable_of_the_file_reaches_dbt(tmp_path, monkeypatch):
-    """From the folder in which the command is called."""
+def test_a_variable_of_the_file_reaches_dbt(tmp_path):
+    """From the folder in which the command is called: dlt looks there once in each process."""
     (tmp_path / ".dlt").mkdir()
     text = CONFIG.replace("#: crmcom_ageing", "crmcom_ageing").replace("[30, 60, 90]", "[15]")
     (tmp_path / ".dlt/config.toml").write_text(text)
-    monkeypatch.chdir(tmp_path)
-    assert dbt_vars() == {"crmcom_ageing_buckets": [15]}
+    ask = "from crmcom_pipelines.config import dbt_vars; print(dbt_vars())"
+    told = subprocess.check_output([sys.executable, "-c", ask], cwd=tmp_path, text=True)
+    assert told == "{'crmcom_ageing_buckets': [15]}\n"
 
 
 @pytest.mark.parametrize("way", ["1", "2", "3"])
