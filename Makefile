@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow check format docs lock clean
+.PHONY: help setup demo test test-slow model check format docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,10 @@ test: setup  ## the tests that every change must pass
 
 test-slow: setup  ## the long tests too
 	$(BIN)/python -m pytest -n 2
+
+EXAMPLES ?= 20000
+model: setup  ## tens of thousands of random sequences of changes, faults, kills and syncs
+	CRMCOM_MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/model/test_model.py
 
 check: setup  ## lint, types, SQL style, import rules
 	$(BIN)/ruff check .
