@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow model check format docs lock clean
+.PHONY: help setup demo test test-slow model bench check format docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,9 @@ test-slow: setup  ## the long tests too
 EXAMPLES ?= 20000
 model: setup  ## tens of thousands of random sequences of changes, faults, kills and syncs
 	CRMCOM_MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/model/test_model.py
+
+bench: setup  ## a first load beside dlt's rest_api_source; writes docs/performance.md
+	$(BIN)/python benchmarks/first_load.py
 
 check: setup  ## lint, types, SQL style, import rules
 	$(BIN)/ruff check .
