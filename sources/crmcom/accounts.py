@@ -6,11 +6,12 @@ becomes a row of `account_observations`: the API shows only today's balance.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from crmcom.endpoints import GET_ACCOUNT, LIST_CONTACT_ACCOUNTS
+from crmcom.endpoints import GET_ACCOUNT, GET_CONTACT, LIST_CONTACT_ACCOUNTS
 from crmcom.errors import CrmcomError, NotFound
 from crmcom.feed import BATCH, from_rows, from_us, to_us
 from crmcom.listing import Listing, Window, listings
@@ -65,21 +66,11 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
     owner: dict[str, str] = {}
     raws: dict[str, bytes] = {}
     failed: dict[str, CrmcomError] = {}
-
-    async def ask(contact_id: str) -> Listing:
-        whole = listings(
-            feed.client,
-            LIST_CONTACT_ACCOUNTS,
-            Window(None, None),
-            record_id=contact_id,
-            page_size=feed.run.settings.page_size,
-            divisible=False,
-        )
-        return await anext(whole)
-
-    async for contact_id, found in feed.ask_each(sorted(contact_ids), ask):
+    without: dict[str, CrmcomError] = {}
+    async for contact_id, found in feed.ask_each(sorted(contact_ids), partial(_listing, feed)):
         if isinstance(found, NotFound):
-            continue  # the contact is gone: what it had is still read account by account
+            without[contact_id] = found
+            continue
         if isinstance(found, CrmcomError):
             failed[contact_id] = found
             continue
@@ -89,12 +80,30 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
         for row in found.rows:
             if row.id is not None:
                 owner[row.id], raws[row.id] = contact_id, row.raw
+    # Where the contact is gone, what it had is still read account by account. Where it is not,
+    # its accounts are there too, and somebody does not show them.
+    async for contact_id, contact in feed.ask_each(without, lambda i: feed.get(GET_CONTACT, i)):
+        if not isinstance(contact, NotFound):
+            failed[contact_id] = without[contact_id]
     await feed.unreadable(LIST_CONTACT_ACCOUNTS, failed, len(contact_ids))
     feed.ask_again(contact_ids, failed)
     shaped = feed.shape(raws.values(), "list")
     await feed.reject(shaped.rejects)
     ids = shaped.rows.column("id").to_pylist()
     return shaped.rows.append_column("contact_id", pa.array([owner[i] for i in ids], pa.string()))
+
+
+async def _listing(feed: Feed, contact_id: str) -> Listing:
+    """The accounts of one contact."""
+    whole = listings(
+        feed.client,
+        LIST_CONTACT_ACCOUNTS,
+        Window(None, None),
+        record_id=contact_id,
+        page_size=feed.run.settings.page_size,
+        divisible=False,
+    )
+    return await anext(whole)
 
 
 async def _refresh(feed: Feed) -> None:
@@ -110,16 +119,17 @@ async def _refresh(feed: Feed) -> None:
 async def _read(feed: Feed, account_ids: Iterable[str], listed: pa.Table) -> None:
     """Read accounts one by one and load them in batches.
 
-    `listed`: rows as their contacts' lists show them. One whose own reply fails for ever is
-    loaded as listed, with the amounts that were last known.
+    `listed`: rows as their contacts' lists show them. One whose own reply fails for ever, or is
+    a 404 though the list goes on showing it, is loaded as listed, with the amounts that were last
+    known.
     """
     asked = sorted(set(account_ids) - feed.sent)
     replies: list[Reply] = []
-    gone: list[str] = []
+    gone: dict[str, CrmcomError] = {}
     failed: dict[str, CrmcomError] = {}
     async for account_id, answer in feed.ask_each(asked, lambda i: feed.get(GET_ACCOUNT, i)):
         if isinstance(answer, NotFound):
-            gone.append(account_id)
+            gone[account_id] = answer
         elif isinstance(answer, CrmcomError):
             failed[account_id] = answer
         else:
@@ -128,10 +138,22 @@ async def _read(feed: Feed, account_ids: Iterable[str], listed: pa.Table) -> Non
             await _load(feed, replies, listed)
             replies = []
     await _load(feed, replies, listed)
+    shown = await _still_listed(feed, listed.filter(_is_in(listed, set(gone), inside=True)))
+    failed |= {i: gone.pop(i) for i in shown & gone.keys()}
     await feed.unreadable(GET_ACCOUNT, failed, len(asked))
     if failed and len(listed):
         await _load_as_listed(feed, listed, set(failed))
-    await _missing(feed, gone, len(asked))
+    await _missing(feed, list(gone))
+
+
+async def _still_listed(feed: Feed, rows: pa.Table) -> set[str]:
+    """The accounts that their contacts' lists show when they are asked once more."""
+    shown: set[str] = set()
+    owners = set(rows.column("contact_id").to_pylist()) if len(rows) else set()
+    async for _, found in feed.ask_each(sorted(owners), partial(_listing, feed)):
+        if isinstance(found, Listing):
+            shown |= {r.id for r in found.rows if r.id is not None}
+    return shown
 
 
 async def _load(feed: Feed, replies: list[Reply], listed: pa.Table) -> None:
@@ -154,10 +176,10 @@ async def _load_as_listed(feed: Feed, listed: pa.Table, ids: set[str]) -> None:
     await feed.load(Shaped(rows, {}, ()), "list")
 
 
-async def _missing(feed: Feed, gone: list[str], known: int) -> None:
+async def _missing(feed: Feed, gone: list[str]) -> None:
     """Accounts that the API no longer has: kept, marked, and observed as missing."""
     stored = feed.stored.rows("accounts", gone)
-    marked = await feed.mark_gone(stored.column("id").to_pylist(), known)
+    marked = await feed.mark_gone(stored.column("id").to_pylist())
     await _observe_missing(feed, marked)
 
 

@@ -27,7 +27,7 @@ from crmcom.feed import BATCH, from_rows, raws
 from crmcom.listing import Window
 from crmcom.merge import carry, stack, versions, without
 from crmcom.tables import Shaped
-from crmcom.windows import due, undated
+from crmcom.windows import due, latest, undated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,15 +63,20 @@ async def read_activities(feed: Feed) -> None:
         changed.rows = {i: r for i, r in changed.rows.items() if i not in rows}
         await _load_listed(feed, rows.values(), changed.completed, follow=follow)
         plan.reached(found.window)
+    async for found in latest(feed, LIST_ACTIVITIES, plan):
+        rows = {r.id: r for r in found.rows if r.id is not None}
+        seen |= rows.keys()
+        changed.rows = {i: r for i, r in changed.rows.items() if i not in rows}
+        await _load_listed(feed, rows.values(), changed.completed, follow=follow)
     await _load_listed(feed, changed.rows.values(), changed.completed, follow=follow)
     if plan.covers_all:
         others = await undated(feed, LIST_ACTIVITIES, plan, seen)
         await _load_listed(feed, others.values(), changed.completed, follow=follow)
         seen |= others.keys()
     if plan.is_full:
-        await _resolve(feed, known - seen, len(known))
+        await _resolve(feed, known - seen)
     elif follow and plan.caught_up:
-        await _resolve(feed, was_open, len(was_open))
+        await _resolve(feed, was_open)
     await _load_versions(feed, _unmended(feed))
     _commit(feed, plan)
 
@@ -248,7 +253,7 @@ async def _load_versions(feed: Feed, loaded: pa.Table) -> None:
     await feed.put("activity_versions", found)
 
 
-async def _resolve(feed: Feed, missing: set[str], known: int) -> None:
+async def _resolve(feed: Feed, missing: set[str]) -> None:
     """Ask for activities that no list shows where it should: they changed, or are gone."""
     asked = sorted(missing - feed.sent)
     gone: list[str] = []
@@ -266,7 +271,7 @@ async def _resolve(feed: Feed, missing: set[str], known: int) -> None:
             replies = []
     await _load_single(feed, replies)
     await feed.unreadable(GET_ACTIVITY, failed, len(asked))
-    await _load_versions(feed, await feed.mark_gone(gone, known))
+    await _load_versions(feed, await feed.mark_gone(gone))
 
 
 async def _with_tags(feed: Feed, activity_id: str) -> tuple[Reply, Reply | None]:

@@ -9,7 +9,7 @@ from crmcom.endpoints import GET_CONTACT, LIST_CONTACTS
 from crmcom.errors import Answered, Unavailable, Unproven
 from crmcom.feed import raws
 from crmcom.listing import newest_updated
-from crmcom.windows import due, undated
+from crmcom.windows import due, latest, undated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -54,6 +54,12 @@ async def read_contacts(feed: Feed) -> None:
         feed.run.fan_out |= ids if plan.is_full or plan.first else ids - known
         await feed.load(feed.shape(raws(rows), "list"), "list")
         plan.reached(found.window)
+    async for found in latest(feed, LIST_CONTACTS, plan):
+        ids = {r.id for r in found.rows if r.id is not None}
+        seen |= ids
+        walked = {i: r for i, r in walked.items() if i not in ids}
+        feed.run.fan_out |= ids if plan.is_full or plan.first else ids - known
+        await feed.load(feed.shape(raws(found.rows), "list"), "list")
     await feed.load(feed.shape(raws(walked.values()), "list"), "list")
     if plan.covers_all:
         others = await undated(feed, LIST_CONTACTS, plan, seen)
@@ -61,7 +67,7 @@ async def read_contacts(feed: Feed) -> None:
         await feed.load(feed.shape(raws(others.values()), "list"), "list")
         missing = known - seen - others.keys()
         feed.run.fan_out |= missing  # most are gone; those that are not may have new accounts
-        await feed.confirm_gone(missing, GET_CONTACT, len(known))
+        await feed.confirm_gone(missing, GET_CONTACT)
     plan.commit(feed)
 
 

@@ -11,12 +11,30 @@ import pyarrow as pa
 
 from crmcom import tables
 from crmcom.drift import Drift
-from crmcom.errors import CrmcomError, DeadlineExceeded, FilterIgnored, NotFound, Unavailable
+from crmcom.errors import (
+    Answered,
+    BadRequest,
+    CrmcomError,
+    DeadlineExceeded,
+    FilterIgnored,
+    Forbidden,
+    NotFound,
+    Unavailable,
+)
 from crmcom.listing import Window, listings, probe
 from crmcom.merge import carry, stamp, without
 from crmcom.privacy import Privacy
 from crmcom.protocol import Reply, Request
-from crmcom.run import Result, Run, at_epoch, epoch_s, is_widespread, naive, suspicious
+from crmcom.run import (
+    MAX_UNCONFIRMED,
+    Result,
+    Run,
+    at_epoch,
+    epoch_s,
+    is_widespread,
+    naive,
+    suspicious,
+)
 from crmcom.schema import DELETED, RAW_TABLES
 from crmcom.tables import Reject, Shaped, Shaper
 
@@ -259,19 +277,24 @@ class Feed:
     ) -> AsyncIterator[tuple[T, R | CrmcomError]]:
         """Ask about many records side by side; an answer or an error for each, in any order.
 
-        `NotFound` and `Unavailable` come back as values. Other errors end it, and so does the end
-        of the run's time, which says nothing of a record.
+        What the API says of one record comes back as a value. Other errors end it, and so do the
+        end of the run's time, which says nothing of a record, and a refusal of all that is asked.
         """
-        waiting = iter(items)
+        waiting, answered, refused = iter(items), False, 0
         answers: asyncio.Queue[tuple[T, R | CrmcomError]] = asyncio.Queue(2 * BATCH)
 
         async def work() -> None:
+            nonlocal answered, refused
             for item in waiting:
                 try:
                     await answers.put((item, await ask(item)))
+                    answered = True
                 except DeadlineExceeded:
                     raise
-                except (NotFound, Unavailable) as error:
+                except (Answered, Forbidden, Unavailable) as error:
+                    refused += isinstance(error, BadRequest | Forbidden)
+                    if refused > MAX_UNCONFIRMED and not answered:
+                        raise
                     await answers.put((item, error))
 
         workers = asyncio.gather(*(work() for _ in range(AT_ONCE)))
@@ -317,7 +340,7 @@ class Feed:
         table = endpoint.path.split("/")[1]
         others = islice((i for i in self.stored.ids(table) if i not in failed), OTHERS)
         answers = [a async for _, a in self.ask_each(others, lambda i: self.get(endpoint, i))]
-        return all(isinstance(answer, Unavailable) for answer in answers)
+        return all(isinstance(answer, CrmcomError) for answer in answers)
 
     def ask_again(self, asked: Iterable[str], failed: Iterable[str]) -> None:
         """Remember what could not be read, though nothing else will make us ask for it."""
@@ -332,9 +355,7 @@ class Feed:
 
     # --- what is gone ---
 
-    async def confirm_gone(
-        self, missing: Iterable[str], endpoint: Endpoint, known: int
-    ) -> pa.Table:
+    async def confirm_gone(self, missing: Iterable[str], endpoint: Endpoint) -> pa.Table:
         """Ask for each record that a full listing lacks; mark those that are not there.
 
         Only the API's own 404 counts as a deletion. Returns the rows marked, as loaded.
@@ -353,11 +374,14 @@ class Feed:
         if found:
             await self.load(self.shape(found, "single"), "single")
         await self.unreadable(endpoint, failed, len(asked))
-        return await self.mark_gone(gone, known)
+        return await self.mark_gone(gone)
 
-    async def mark_gone(self, gone: list[str], known: int) -> pa.Table:
+    async def mark_gone(self, gone: list[str]) -> pa.Table:
         """Set `_deleted_at`, unless so many are gone that the API is the more likely culprit."""
-        if suspicious(len(gone), known) and not self.run.accept_deletions:
+        total = self.result.deleted + len(gone)
+        # Counted only where it matters: a table may hold millions.
+        known = len(self.stored.ids(self.record.table)) if suspicious(total, 0) else total
+        if suspicious(total, known) and not self.run.accept_deletions:
             self.result.notices.append(
                 f"{len(gone)} of {known} {self.record.table} are gone from the API, and none was "
                 "marked as deleted: look at the tenant, then run again with --accept-deletions"

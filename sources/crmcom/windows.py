@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 from crmcom.errors import BadRequest
 from crmcom.listing import CAP, Window
 from crmcom.protocol import Request, read_page
-from crmcom.run import epoch_s
+from crmcom.run import at_epoch, epoch_s
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from collections.abc import Set as AbstractSet
 
     from crmcom.endpoints import Endpoint
     from crmcom.feed import Feed
+    from crmcom.listing import Listing
     from crmcom.protocol import Row
+
+NEVER_S = 253_402_300_800
+"""The year 10000: every record with a created date lies before it."""
 
 
 @dataclass(slots=True)
@@ -107,7 +112,13 @@ def due(feed: Feed) -> Plan:
             limit_rows=None,
             divisible=False,
         )
-    if not first and (run.reconcile or _is_overdue(feed)):
+    set_back = bookmark_s is not None and bookmark_s - run.settings.lookback_s > end_s
+    if bookmark_s is not None and set_back:
+        run.notices.append(
+            f"the server's clock was set back behind the end of the last run, "
+            f"{at_epoch(bookmark_s)} UTC, so all {feed.record.table} are listed"
+        )
+    if not first and (run.reconcile or set_back or _is_overdue(feed)):
         window = Window(start_s, end_s)
         return Plan(
             window, end_s, start_s, first, is_full=True, listed="reconcile", limit_rows=None
@@ -137,8 +148,12 @@ def due(feed: Feed) -> Plan:
 def _is_overdue(feed: Feed) -> bool:
     """Whether the last full listing is `reconcile_every_days` ago."""
     last_s: int | None = feed.state.get("reconciled_s")
-    every_s = feed.run.settings.reconcile_every_days * 86_400
-    return last_s is not None and epoch_s(feed.now) - last_s >= every_s
+    settings = feed.run.settings
+    if last_s is None:
+        return False
+    ago_s = epoch_s(feed.now) - last_s
+    # In the future: the server's clock was ahead when it was written.
+    return ago_s >= settings.reconcile_every_days * 86_400 or ago_s < -settings.lookback_s
 
 
 def _backfill(feed: Feed, now_s: int) -> Plan:
@@ -159,6 +174,17 @@ def _backfill(feed: Feed, now_s: int) -> Plan:
     )
 
 
+async def latest(feed: Feed, endpoint: Endpoint, plan: Plan) -> AsyncIterator[Listing]:
+    """What lies after the last window: younger than `lag_s`, or dated in the future.
+
+    No bookmark moves because of it: some of it may still be on its way, and the next run asks
+    for this time once more.
+    """
+    if plan.caught_up and plan.divisible is not False and feed.run.backfill is None:
+        async for found in feed.listings(endpoint, Window(plan.end_s, None), "latest"):
+            yield found
+
+
 async def undated(
     feed: Feed, endpoint: Endpoint, plan: Plan, seen: AbstractSet[str]
 ) -> dict[str, Row]:
@@ -169,14 +195,20 @@ async def undated(
     """
     if plan.start_date_s is not None or plan.divisible is False:
         return {}
-    params = (("page", "1"), ("size", "1"), ("include_total", "true"))
     try:
-        total = read_page(await feed.client.get(Request(endpoint, params=params))).total
+        total = await _total(feed, endpoint, Window(None, None))
+        # Asked second: what is created in between is no sign of any without a date.
+        dated = await _total(feed, endpoint, Window(None, NEVER_S))
     except BadRequest:
         return {}  # a strict server does not know `include_total`
-    if total is None or total >= CAP or total <= len(seen):
+    if total is None or total >= CAP or total <= (len(seen) if dated is None else dated):
         return {}
     found: dict[str, Row] = {}
     async for listing in feed.listings(endpoint, Window(None, None), "unfiltered", divisible=False):
         found |= {r.id: r for r in listing.rows if r.id is not None and r.id not in seen}
     return found
+
+
+async def _total(feed: Feed, endpoint: Endpoint, window: Window) -> int | None:
+    params = (*window.params, ("page", "1"), ("size", "1"), ("include_total", "true"))
+    return read_page(await feed.client.get(Request(endpoint, params=params))).total
