@@ -277,6 +277,28 @@ def test_the_probe_asks_for_a_range_that_must_be_empty(totals):
         asyncio.run(probe(server, LIST_CONTACTS, "created_on", END))
 
 
+@pytest.mark.parametrize("dated", [True, False])
+@pytest.mark.parametrize("totals", ["always", "never"])
+@pytest.mark.parametrize("field", ["created_on", "completed_on"])
+def test_records_that_lie_ahead_do_not_show_that_a_filter_is_ignored(field, totals, dated):
+    """A date in milliseconds, or far ahead, is found by a server that does as it is asked: one
+    question more tells, of a second in which nothing can lie. An ignored filter still shows."""
+    table = things([START, 5_000_000_000, END * 1000])
+    for thing in table:
+        thing.completed = thing.created
+    server = Server(table, totals=totals, dated=dated)
+    asyncio.run(probe(server, LIST_ACTIVITIES, field, END))
+    assert len(server.log) == 2
+    server.known.clear()
+    server.ignores = frozenset({field})
+    with pytest.raises(FilterIgnored, match=field):
+        asyncio.run(probe(server, LIST_ACTIVITIES, field, END))
+    server.known.clear()
+    del table[0]
+    with pytest.raises(FilterIgnored, match=field):
+        asyncio.run(probe(server, LIST_ACTIVITIES, field, END))
+
+
 def test_a_full_scan_asks_for_no_range():
     """For filters that are known not to work: all rows in one window, in passes."""
     server = Server(spread(10_500), totals="asked", ignores=frozenset({"created_on"}))
