@@ -109,26 +109,50 @@ def _count(ask: Any, kind: Kind, table: str) -> Row:
 def explain(database: Path, dataset: str, kind: Kind, record_id: str) -> dict[str, Any]:
     """What the ledger knows of one record: the row, who loaded it last, its history, rejects.
 
-    `seen_in`: the windows of the slice that loaded the row; all rows of a slice bear its time.
-    Empty `row` and `rejects`: no run has seen such a record.
+    `summary`: what became of it, in a sentence. `loaded_by`: the run that wrote the row last;
+    `deleted_by` instead, where that was to mark it as deleted. `seen_in`: the windows of the slice
+    that loaded the row; all rows of a slice bear its time. What is gone was seen in none.
     """
     table = _TABLES[kind]
     with _reading(database, dataset) as ask:
         rows = ask(f"select * from {table} where id = ?", record_id)
         row = rows[0] if rows else None
         at = row["_synced_at"] if row else None
+        is_gone = row is not None and row["_deleted_at"] is not None
+        # A run's resources share the times of its slices, and begin one after the other.
+        written_by = ask(
+            "select run_id, started_at, finished_at, verdict from _sync_runs r "
+            "where resource = ? and _synced_at >= ? and ? >= "
+            "(select min(started_at) from _sync_runs where run_id = r.run_id) "
+            "order by run_id limit 1",
+            table,
+            at,
+            at,
+        )
+        rejects = ask(
+            "select run_id, resource, reason, payload from _rejects where record_id = ? "
+            "order by run_id, position",
+            record_id,
+        )
+        by = f"by run {written_by[0]['run_id']}" if written_by else "by a run that did not end"
+        if is_gone:
+            summary = f"deleted {by}: no longer in the API (404)"
+        elif row is not None:
+            summary = f"last loaded {by}"
+        elif rejects:
+            summary = f"never loaded: rejected by run {rejects[-1]['run_id']}"
+        else:
+            summary = f"unknown: no run has seen a {kind} with this id"
         return {
             "kind": kind,
             "id": record_id,
+            "summary": summary,
             "row": row,
-            "loaded_by": ask(
-                "select run_id, started_at, finished_at, verdict from _sync_runs "
-                "where resource = ? and ? between started_at and _synced_at "
-                "order by run_id limit 1",
-                table,
-                at,
-            ),
-            "seen_in": ask(
+            "loaded_by": [] if is_gone else written_by,
+            "deleted_by": written_by if is_gone else [],
+            "seen_in": []
+            if is_gone
+            else ask(
                 "select run_id, listed, window_start, window_end, verdict, reason "
                 "from _sync_windows where resource = ? and _synced_at = ? "
                 "order by run_id, position",
@@ -136,11 +160,7 @@ def explain(database: Path, dataset: str, kind: Kind, record_id: str) -> dict[st
                 at,
             ),
             "history": _history(ask, kind, record_id),
-            "rejects": ask(
-                "select run_id, resource, reason, payload from _rejects where record_id = ? "
-                "order by run_id, position",
-                record_id,
-            ),
+            "rejects": rejects,
         }
 
 
