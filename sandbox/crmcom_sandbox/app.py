@@ -160,6 +160,8 @@ class Endpoint:
                     sandbox.sessions.check(call.headers)
                 if call.place.is_in(behaviour.forbidden):
                     raise Forbidden("The API key or token has no permission for this.")
+                if call.place.is_in(behaviour.missing):
+                    raise NotFound("path", call.place.exact)
                 if call.place.is_in(behaviour.broken):
                     return _refused(ErrorBody(500))
                 if call.place.is_in(behaviour.misrouted):

@@ -78,6 +78,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Places that answer 403."""
     broken: tuple[str, ...] = ()
     """Places that answer 500 for ever."""
+    missing: tuple[str, ...] = ()
+    """Places that answer as if there were no such record."""
     misrouted: tuple[str, ...] = ()
     """Places that answer 404 with a gateway's page."""
     rate_limit: RateLimit | None = None

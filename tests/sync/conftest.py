@@ -78,6 +78,10 @@ class Warehouse:
                 con, self.world.truth(), live=self.live, **{"detailed": set(), **options}
             )
 
+    def detailed(self) -> set[str]:
+        """The activities whose single reply was read."""
+        return {i for (i,) in self.query("select activity_id from crmcom.activity_states")}
+
     def asked(self, text: str = "") -> int:
         """How many requests had this in their URL."""
         return sum(text in f"{a.path}?{a.query}" for a in self.server.sandbox.log)

@@ -7,6 +7,8 @@ from decimal import Decimal
 
 import pytest
 
+from crmcom_sandbox import LIVE
+
 from . import worlds
 
 BOTH = pytest.mark.parametrize("behaviour", ["reference", "live"])
@@ -199,3 +201,35 @@ def test_no_endpoint_nulls_what_only_the_other_one_sends(warehouse):
         f"from crmcom.accounts where id = '{account}'"
     ) == [(owner, "Nicosia", None)]
     assert at.differences(detailed={done}) == []
+
+
+@pytest.mark.parametrize("behaviour", ["reference", LIVE.but(total="null")])
+def test_what_is_younger_than_the_lag_is_there(warehouse, behaviour):
+    """Dated in the future, too."""
+    world = worlds.small()
+    at = warehouse(world, behaviour)
+    at.sync()
+    contact = world.create_contact()
+    world.create_account(contact)
+    for state in ("CANCELLED", "PENDING"):
+        world.create_activity(contact, state=state)
+    world.create_activity(contact, created_on=world.clock.epoch() + 900)
+    at.sync()
+    assert at.differences(detailed=at.detailed()) == []
+    at.sync(reconcile=True)
+    assert at.differences(detailed=at.detailed()) == []
+
+
+def test_a_clock_that_was_ahead_for_one_run_hides_nothing(warehouse):
+    world = worlds.small()
+    at = warehouse(world)
+    at.sync()
+    at.server.sandbox.switch(clock_offset_s=366 * worlds.DAY)
+    at.sync()
+    at.server.sandbox.switch(clock_offset_s=0)
+    contact = world.create_contact(created_on=world.clock.epoch() - 600)
+    world.create_account(contact)
+    world.create_activity(contact, created_on=world.clock.epoch() - 600, state="CANCELLED")
+    outcome = at.sync()
+    assert any("set back" in note for note in outcome.notes)
+    assert at.differences(detailed=at.detailed()) == []

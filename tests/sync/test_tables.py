@@ -82,15 +82,17 @@ def test_the_ledger_tells_what_was_asked_and_what_came(warehouse):
     assert {r["started_at"] for r in runs} == {r["finished_at"] for r in runs} == {now}
     assert [r["rows"] for r in runs] == [len(at.world.accounts), 90, 30]
     assert sum(r["requests"] for r in runs) == sum(at.server.sandbox.counters.requests.values())
-    windows = at.rows("from crmcom._sync_windows order by resource")
+    windows = at.rows("from crmcom._sync_windows order by resource, position")
+    end = now - timedelta(seconds=120)
     assert [
         (w["resource"], w["listed"], w["window_start"], w["window_end"], w["verdict"])
         for w in windows
     ] == [
-        (name, "created_on", None, now - timedelta(seconds=120), "proven")
+        (name, *asked, "proven")
         for name in ("activities", "contacts")
+        for asked in (("created_on", None, end), ("latest", end, None))
     ]
-    assert [w["distinct_ids"] for w in windows] == [90, 30]
+    assert [w["distinct_ids"] for w in windows] == [90, 0, 30, 0]
     stamps = at.query("select distinct _synced_at from crmcom.contacts")
     assert stamps == [(now,)]
 

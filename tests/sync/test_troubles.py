@@ -88,6 +88,52 @@ def test_an_endpoint_that_fails_leaves_the_others_loaded(warehouse, switch, code
     assert at.differences() == []
 
 
+def test_accounts_of_contacts_that_live_are_somewhere(warehouse):
+    """A 404 of their list is trouble, and no news of contacts that were listed just before."""
+    at = warehouse(worlds.small(), LIVE.but(missing=("GET /contacts/{id}/accounts",)))
+    assert at.sync(expect=3).resources["accounts"].verdict == "failed"
+    assert at.sync(expect=3, reconcile=True).resources["accounts"].verdict == "failed"
+    at.server.sandbox.switch(missing=())
+    at.sync()
+    assert at.differences() == []
+
+
+@pytest.mark.parametrize(
+    ("switch", "place"),
+    [
+        ("missing", "GET /accounts/{0}"),
+        ("forbidden", "GET /accounts/{0}"),
+        ("forbidden", "GET /contacts/{1}/accounts"),
+        ("missing", "GET /contacts/{1}/accounts"),
+    ],
+)
+def test_what_the_api_keeps_to_itself_of_one_record_costs_no_other(warehouse, switch, place):
+    """It is rejected by name, though the lists show it, and read once it can be."""
+    world = worlds.small()
+    hidden = next(iter(world.accounts))
+    at = warehouse(world, LIVE.but(**{switch: (place.format(hidden.id, hidden.contact_id),)}))
+    outcome = at.sync(expect=5)
+    assert outcome.resources["accounts"].rejected == 1
+    theirs = [r.id for r in world.of_contact("accounts", hidden.contact_id)]
+    assert [d for d in at.differences() if not any(i in d for i in theirs)] == []
+    at.server.sandbox.switch(**{switch: ()})
+    at.sync()
+    assert at.differences() == []
+
+
+def test_an_activity_that_nobody_may_read_holds_up_no_other(warehouse):
+    world = worlds.small()
+    at = warehouse(world)
+    at.sync()
+    settled = [r.id for r in world.activities if r.body["state"] == "PENDING"][:5]
+    for record_id in settled:
+        world.set_activity_state(record_id, "CANCELLED")
+    at.server.sandbox.switch(forbidden=(f"GET /activities/{settled[0]}",))
+    assert at.sync(expect=5).resources["activities"].rejected == 1
+    found = at.query("select id from crmcom.activities where state = 'CANCELLED'")
+    assert {i for (i,) in found} >= set(settled[1:])
+
+
 def test_accounts_that_one_contact_does_not_give_are_asked_for_again(warehouse):
     """A few records that fail are rejects, and not forgotten."""
     world = worlds.small()
@@ -240,6 +286,20 @@ def test_so_many_deletions_are_held_back_until_somebody_accepts_them(warehouse):
     assert outcome.resources["contacts"].deleted == 25
     assert status(at.database, "crmcom")["held_back"] == []
     at.sync()
+
+
+def test_deletions_are_measured_by_their_table(warehouse):
+    """Not by what was asked for, which is little more than what is gone."""
+    world = worlds.small(contacts=10, activities=700)
+    at = warehouse(world)
+    at.sync()
+    pending = [r.id for r in world.activities if r.body["state"] == "PENDING"]
+    gone = pending[:25]
+    assert len(gone) == 25 > 0.05 * len(pending)
+    for record_id in gone:
+        world.delete("activities", record_id)
+    assert at.sync().resources["activities"].deleted == 25
+    assert at.differences() == []
 
 
 def test_what_is_open_or_rejected_is_shown_to_people(warehouse):
