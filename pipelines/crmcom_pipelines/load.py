@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
-from crmcom_pipelines.publish import Draft, StorageFailed, Workspace
+from crmcom_pipelines.publish import Draft, NoSpace, StorageFailed, Workspace, chain, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -112,9 +112,7 @@ def sync(
         if draft.note:
             outcome.notes.append(draft.note)
         step("load")
-        pipeline = _pipeline(workspace, draft, dataset, destination)
-        with _quiet_environment():
-            _load(pipeline, run, outcome)
+        _load(run, outcome, lambda: _pipeline(workspace, draft, dataset, destination))
         outcome.notes += run.notices
         if destination == "duckdb" and _any_loaded(run):
             built = not transform or _build(outcome, workspace, draft, dataset, vars or {}, step)
@@ -186,23 +184,31 @@ def _any_loaded(run: Run) -> bool:
     return any(r.rows for r in results) or all(r.error is None for r in results)
 
 
-def _load(pipeline: Pipeline, run: Run, outcome: Outcome) -> None:
-    import pyarrow as pa
+def _load(run: Run, outcome: Outcome, make: Callable[[], Pipeline]) -> None:
     from dlt.pipeline.exceptions import PipelineStepFailed
+
+    error: CrmcomError | None = None
+    try:
+        with _quiet_environment():
+            _load_slices(make(), run, outcome)
+    except Exception as failed:
+        if not isinstance(failed, PipelineStepFailed) and not any(map(is_full, chain(failed))):
+            raise
+        # dlt's exception holds our source, and so our settings: it ends here.
+        error = _cause(failed, run)
+    if error is not None:
+        raise error
+
+
+def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome) -> None:
+    import pyarrow as pa
 
     from crmcom import slice_of
 
     # Arrow's own allocator keeps what it has once taken: 90 MB more at the peak.
     pa.set_memory_pool(pa.system_memory_pool())
     while True:
-        error: CrmcomError | None = None
-        try:
-            pipeline.run(slice_of(run), loader_file_format="parquet")
-        except PipelineStepFailed as failed:
-            # dlt's exception holds our source, and so our settings: it ends here.
-            error = _cause(failed, run)
-        if error is not None:
-            raise error
+        pipeline.run(slice_of(run), loader_file_format="parquet")
         outcome.slices += 1
         if run.caught_up:
             break
@@ -217,15 +223,16 @@ def _cause(failed: BaseException, run: Run) -> CrmcomError:
     for result in run.results.values():
         if isinstance(result.error, LoginRefused | SettingsError):
             return result.error
-    cause: BaseException | None = failed
-    while cause is not None:
-        if isinstance(cause, CrmcomError):
-            return cause
-        if isinstance(cause, KeyboardInterrupt):
-            raise KeyboardInterrupt from None
-        failed, cause = cause, cause.__cause__ or cause.__context__
-    text = run.settings.scrub(f"{type(failed).__name__}: {failed}")
-    if "No space left" in text or isinstance(failed, OSError):
+    errors = chain(failed)
+    if any(isinstance(e, KeyboardInterrupt) for e in errors):
+        raise KeyboardInterrupt from None
+    if full := [e for e in errors if is_full(e)]:
+        return NoSpace(run.settings.scrub(f"The load could not be written: {full[-1]}"))
+    for error in errors:
+        if isinstance(error, CrmcomError):
+            return error
+    text = run.settings.scrub(f"{type(errors[-1]).__name__}: {errors[-1]}")
+    if isinstance(errors[-1], OSError):
         return StorageFailed(f"the load could not be written: {text}")
     return CrmcomError(f"the load failed: {text}")
 

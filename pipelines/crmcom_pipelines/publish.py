@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 _FICLONE = 0x40049409  # linux/fs.h
 # Both of DuckDB's database headers: a checkpoint that writes anything changes one of them.
 _HEADERS_BYTES = 3 * 4096
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class NotWritable(SettingsError):
@@ -68,7 +69,10 @@ class StorageFailed(CrmcomError):
 
 
 class NoSpace(StorageFailed):
-    pass
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. The last good file and what was loaded are kept. Make room and run again."
+        )
 
 
 class Published(enum.Enum):
@@ -382,6 +386,23 @@ class Draft:
         _sync_folder(self._at.folder)
 
 
+def chain(error: BaseException) -> list[BaseException]:
+    """An exception and all that led to it, the nearest first."""
+    found = [error]
+    for one in found:
+        for before in (one.__cause__, one.__context__):
+            if before is not None and not any(before is f for f in found):
+                found.append(before)
+    return found
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether this exception says that there is no room; DuckDB says it in words alone."""
+    if isinstance(error, duckdb.Error):
+        return any(os.strerror(number) in str(error) for number in _FULL)
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
 def _refuse_ambiguous(database: Path, dataset: str) -> None:
     # DuckDB names the catalog after the file, up to the first dot, and ignores case.
     catalog = database.name.split(".")[0]
@@ -407,6 +428,8 @@ def _trouble(database: Path) -> str:
     try:
         duckdb.connect(str(database)).close()
     except duckdb.Error as error:
+        if is_full(error):
+            raise OSError(errno.ENOSPC, str(error).strip()) from None
         return str(error).strip()
     return ""
 
@@ -416,6 +439,8 @@ def _checkpoint(database: Path) -> None:
         with duckdb.connect(str(database)) as connection:
             connection.execute("CHECKPOINT")
     except duckdb.Error as error:
+        if is_full(error):
+            raise OSError(errno.ENOSPC, str(error).strip()) from None
         raise StorageFailed(
             f"DuckDB cannot complete {database}: {str(error).strip()}. The last good file is kept."
         ) from error
@@ -455,11 +480,8 @@ def _explained(doing: str) -> Iterator[None]:
         reason = f"Cannot {doing}: {error.strerror or error}"
         if error.filename:
             reason += f" ({error.filename})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise NoSpace(
-                f"{reason}. The last good file and what was loaded are kept. Make room and run "
-                "again."
-            ) from error
+        if is_full(error):
+            raise NoSpace(reason) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise NotWritable(
                 f"{reason}. Let this user write there, or name another place with --database."
