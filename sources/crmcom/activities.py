@@ -27,7 +27,7 @@ from crmcom.feed import BATCH, from_rows, raws
 from crmcom.listing import Window
 from crmcom.merge import carry, stack, versions, without
 from crmcom.tables import Shaped
-from crmcom.windows import due, latest, undated
+from crmcom.windows import due, planned, undated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,20 +51,8 @@ async def read_activities(feed: Feed) -> None:
     was_open = _was_open(feed) if follow else set()
     changed = await _changed(feed, plan) if follow else _Changed()
     seen: set[str] = set()
-    async for found in feed.listings(
-        LIST_ACTIVITIES,
-        plan.window,
-        plan.listed,
-        limit_rows=plan.limit_rows,
-        divisible=plan.divisible,
-    ):
+    async for found in planned(feed, LIST_ACTIVITIES, plan):
         rows = {r.id: r for r in found.rows if plan.wants(r) and r.id is not None}
-        seen |= rows.keys()
-        changed.rows = {i: r for i, r in changed.rows.items() if i not in rows}
-        await _load_listed(feed, rows.values(), changed.completed, follow=follow)
-        plan.reached(found.window)
-    async for found in latest(feed, LIST_ACTIVITIES, plan):
-        rows = {r.id: r for r in found.rows if r.id is not None}
         seen |= rows.keys()
         changed.rows = {i: r for i, r in changed.rows.items() if i not in rows}
         await _load_listed(feed, rows.values(), changed.completed, follow=follow)

@@ -9,7 +9,7 @@ from crmcom.endpoints import GET_CONTACT, LIST_CONTACTS
 from crmcom.errors import Answered, Unavailable, Unproven
 from crmcom.feed import raws
 from crmcom.listing import newest_updated
-from crmcom.windows import due, latest, undated
+from crmcom.windows import due, planned, undated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -39,13 +39,7 @@ async def read_contacts(feed: Feed) -> None:
     walked = {i: r for i, r in (await _changed(feed, plan)).items() if plan.wants(r)}
     feed.run.fan_out |= walked.keys()
     seen: set[str] = set()
-    async for found in feed.listings(
-        LIST_CONTACTS,
-        plan.window,
-        plan.listed,
-        limit_rows=plan.limit_rows,
-        divisible=plan.divisible,
-    ):
+    async for found in planned(feed, LIST_CONTACTS, plan):
         rows = [r for r in found.rows if plan.wants(r)]
         ids = {r.id for r in rows if r.id is not None}
         seen |= ids
@@ -53,13 +47,6 @@ async def read_contacts(feed: Feed) -> None:
         walked = {i: r for i, r in walked.items() if i not in ids}
         feed.run.fan_out |= ids if plan.is_full or plan.first else ids - known
         await feed.load(feed.shape(raws(rows), "list"), "list")
-        plan.reached(found.window)
-    async for found in latest(feed, LIST_CONTACTS, plan):
-        ids = {r.id for r in found.rows if r.id is not None}
-        seen |= ids
-        walked = {i: r for i, r in walked.items() if i not in ids}
-        feed.run.fan_out |= ids if plan.is_full or plan.first else ids - known
-        await feed.load(feed.shape(raws(found.rows), "list"), "list")
     await feed.load(feed.shape(raws(walked.values()), "list"), "list")
     if plan.covers_all:
         others = await undated(feed, LIST_CONTACTS, plan, seen)

@@ -174,12 +174,22 @@ def _backfill(feed: Feed, now_s: int) -> Plan:
     )
 
 
-async def latest(feed: Feed, endpoint: Endpoint, plan: Plan) -> AsyncIterator[Listing]:
-    """What lies after the last window: younger than `lag_s`, or dated in the future.
+async def planned(feed: Feed, endpoint: Endpoint, plan: Plan) -> AsyncIterator[Listing]:
+    """The listings of the plan's window, each counted as reached when the next is asked for.
 
-    No bookmark moves because of it: some of it may still be on its way, and the next run asks
-    for this time once more.
+    Then, in the slice that comes to the end, what lies after it: younger than `lag_s`, or dated
+    in the future. No bookmark moves because of that: some of it may still be on its way, and the
+    next run asks for this time once more.
     """
+    async for found in feed.listings(
+        endpoint,
+        plan.window,
+        plan.listed,
+        limit_rows=plan.limit_rows,
+        divisible=plan.divisible,
+    ):
+        yield found
+        plan.reached(found.window)
     if plan.caught_up and plan.divisible is not False and feed.run.backfill is None:
         async for found in feed.listings(endpoint, Window(plan.end_s, None), "latest"):
             yield found
