@@ -14,7 +14,7 @@ import pyarrow as pa
 from crmcom.endpoints import GET_ACCOUNT, GET_CONTACT, LIST_CONTACT_ACCOUNTS
 from crmcom.errors import CrmcomError, NotFound
 from crmcom.feed import BATCH, from_rows, from_us, to_us
-from crmcom.listing import Listing, Window, listings
+from crmcom.listing import Listing, listing
 from crmcom.merge import stack
 from crmcom.run import naive
 from crmcom.tables import Shaped
@@ -38,9 +38,9 @@ async def read_accounts(feed: Feed) -> None:
     contacts = run.results.get("contacts")
     last_slice = contacts is None or contacts.caught_up or contacts.error is not None
     # A load that was cut short may have marked them and not have written this.
-    cut_short = feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)
-    await _observe_missing(feed, feed.stored.rows("accounts", cut_short))
-    listed = await _list(feed, run.fan_out | _pending(feed))
+    cut_short = await feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)
+    await _observe_missing(feed, await feed.stored.rows("accounts", cut_short))
+    listed = await _list(feed, run.fan_out | await _pending(feed))
     await _read(feed, listed.column("id").to_pylist(), listed)
     # Where the contacts could not be listed, nobody knows which accounts are new.
     feed.result.partial = run.backfill is not None or (
@@ -54,11 +54,11 @@ async def read_accounts(feed: Feed) -> None:
         feed.state["listed_us"] = to_us(feed.synced_at)
 
 
-def _pending(feed: Feed) -> set[str]:
+async def _pending(feed: Feed) -> set[str]:
     """Contacts that were loaded since the accounts were last listed to the end."""
     listed_us: int | None = feed.state.get("listed_us")
     after = None if listed_us is None else from_us(listed_us)
-    return {*feed.stored.ids("contacts", synced_after=after), *feed.state.get("again", ())}
+    return {*await feed.stored.ids("contacts", synced_after=after), *feed.state.get("again", ())}
 
 
 async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
@@ -87,7 +87,7 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
             failed[contact_id] = without[contact_id]
     await feed.unreadable(LIST_CONTACT_ACCOUNTS, failed, len(contact_ids))
     feed.ask_again(contact_ids, failed)
-    shaped = feed.shape(raws.values(), "list")
+    shaped = await feed.shape(raws.values(), "list")
     await feed.reject(shaped.rejects)
     ids = shaped.rows.column("id").to_pylist()
     return shaped.rows.append_column("contact_id", pa.array([owner[i] for i in ids], pa.string()))
@@ -95,24 +95,21 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
 
 async def _listing(feed: Feed, contact_id: str) -> Listing:
     """The accounts of one contact."""
-    whole = listings(
+    return await listing(
         feed.client,
         LIST_CONTACT_ACCOUNTS,
-        Window(None, None),
-        record_id=contact_id,
+        contact_id,
         page_size=feed.run.settings.page_size,
-        divisible=False,
     )
-    return await anext(whole)
 
 
 async def _refresh(feed: Feed) -> None:
     """Read every known account that this slice has not read yet, or as many as are allowed."""
-    due = [i for i in feed.stored.ids("accounts") if i not in feed.run.observed]
+    due = [i for i in await feed.stored.ids("accounts") if i not in feed.run.observed]
     budget = feed.run.settings.account_budget
     if budget is not None and len(due) > budget:
         feed.result.partial = True
-        due = feed.stored.accounts_to_refresh(budget)
+        due = await feed.stored.accounts_to_refresh(budget)
     await _read(feed, due, from_rows("accounts", []))
 
 
@@ -159,9 +156,9 @@ async def _still_listed(feed: Feed, rows: pa.Table) -> set[str]:
 async def _load(feed: Feed, replies: list[Reply], listed: pa.Table) -> None:
     if not replies:
         return
-    shaped = feed.shape([r.body for r in replies], "single")
+    shaped = await feed.shape([r.body for r in replies], "single")
     ids = shaped.rows.column("id").to_pylist()
-    stored = feed.stored.rows("accounts", ids)
+    stored = await feed.stored.rows("accounts", ids)
     fresh = set(listed.column("id").to_pylist())
     base = stack([listed, stored.filter(_is_in(stored, fresh, inside=False))])
     rows = await feed.load(shaped, "single", base)
@@ -178,7 +175,7 @@ async def _load_as_listed(feed: Feed, listed: pa.Table, ids: set[str]) -> None:
 
 async def _missing(feed: Feed, gone: list[str]) -> None:
     """Accounts that the API no longer has: kept, marked, and observed as missing."""
-    stored = feed.stored.rows("accounts", gone)
+    stored = await feed.stored.rows("accounts", gone)
     marked = await feed.mark_gone(stored.column("id").to_pylist())
     await _observe_missing(feed, marked)
 

@@ -43,12 +43,12 @@ _OPEN_ONLY = (("states", OPEN),)
 
 async def read_activities(feed: Feed) -> None:
     """Load activities that are new, changed or gone, with their versions."""
-    feed.half_merged |= _half_merged(feed)
+    feed.half_merged |= await _half_merged(feed)
     await feed.probe(LIST_ACTIVITIES)
     plan = due(feed)
     follow = not plan.first and feed.run.backfill is None
-    known = set(feed.stored.ids("activities")) if plan.is_full else set()
-    was_open = _was_open(feed) if follow else set()
+    known = set(await feed.stored.ids("activities")) if plan.is_full else set()
+    was_open = await _was_open(feed) if follow else set()
     changed = await _changed(feed, plan) if follow else _Changed()
     seen: set[str] = set()
     async for found in planned(feed, LIST_ACTIVITIES, plan):
@@ -65,7 +65,7 @@ async def read_activities(feed: Feed) -> None:
         await _resolve(feed, known - seen)
     elif follow and plan.caught_up:
         await _resolve(feed, was_open)
-    await _load_versions(feed, _unmended(feed))
+    await _load_versions(feed, await _unmended(feed))
     _commit(feed, plan)
 
 
@@ -78,27 +78,28 @@ def _commit(feed: Feed, plan: Plan) -> None:
     plan.commit(feed)
 
 
-def _half_merged(feed: Feed) -> set[str]:
+async def _half_merged(feed: Feed) -> set[str]:
     """What a load that was killed between two tables may have left as closed, its history as
     open: each table is merged by itself. It is judged by the versions before that load."""
     if feed.state.get("bookmark_s") is None:
         return set()  # a first load lists it once more
-    cut_short = feed.stored.ids("activities", synced_after=feed.settled_at)
-    before = _states_before(feed, feed.stored.versions(cut_short))
-    rows = feed.stored.rows("activities", cut_short).select(["id", "state"]).to_pylist()
-    gone = feed.stored.ids("activities", synced_after=feed.settled_at, deleted=True)
+    cut_short = await feed.stored.ids("activities", synced_after=feed.settled_at)
+    before = _states_before(feed, await feed.stored.versions(cut_short))
+    stored = await feed.stored.rows("activities", cut_short)
+    rows = stored.select(["id", "state"]).to_pylist()
+    gone = await feed.stored.ids("activities", synced_after=feed.settled_at, deleted=True)
     return {*gone, *(r["id"] for r in rows if before.get(r["id"], OPEN) != r["state"])}
 
 
-def _was_open(feed: Feed) -> set[str]:
+async def _was_open(feed: Feed) -> set[str]:
     """What was open when the last whole load ended."""
-    gone = set(feed.stored.ids("activities", deleted=True)) if feed.half_merged else set()
-    return {*feed.stored.ids("activities", state=OPEN), *feed.half_merged - gone}
+    gone = set(await feed.stored.ids("activities", deleted=True)) if feed.half_merged else set()
+    return {*await feed.stored.ids("activities", state=OPEN), *feed.half_merged - gone}
 
 
-def _unmended(feed: Feed) -> pa.Table:
+async def _unmended(feed: Feed) -> pa.Table:
     """What a killed load has marked as deleted: its version may be missing."""
-    rows = feed.stored.rows("activities", feed.half_merged - feed.sent)
+    rows = await feed.stored.rows("activities", feed.half_merged - feed.sent)
     return rows.filter(pc.is_valid(rows.column("_deleted_at")))
 
 
@@ -139,13 +140,14 @@ async def _changed(feed: Feed, plan: Plan) -> _Changed:
     async for listing in feed.listings(
         LIST_ACTIVITIES, Window(None, None), "open", params=_OPEN_ONLY
     ):
-        _must_be_open(feed, listing.rows)
+        await _must_be_open(feed, listing.rows)
         found.rows |= {r.id: r for r in listing.rows if r.id is not None}
     return found
 
 
-def _must_be_open(feed: Feed, rows: Iterable[Row]) -> None:
-    states = feed.shape(raws(rows), "list").rows.column("state")
+async def _must_be_open(feed: Feed, rows: Iterable[Row]) -> None:
+    shaped = await feed.shape(raws(rows), "list")
+    states = shaped.rows.column("state")
     other = pc.unique(states.filter(pc.not_equal(states, OPEN))).to_pylist()
     if other:
         raise FilterIgnored(
@@ -158,14 +160,14 @@ async def _load_listed(
     feed: Feed, rows: Iterable[Row], completed: set[str], *, follow: bool
 ) -> None:
     """Load listed rows; with their details where their state changed since we last saw them."""
-    shaped = feed.shape([r.raw for r in rows if r.id not in feed.sent], "list")
+    shaped = await feed.shape([r.raw for r in rows if r.id not in feed.sent], "list")
     ids = shaped.rows.column("id").to_pylist()
-    stored = feed.stored.rows("activities", ids)
-    asked = _to_detail(feed, shaped.rows, stored, completed, follow=follow)
+    stored = await feed.stored.rows("activities", ids)
+    asked = await _to_detail(feed, shaped.rows, stored, completed, follow=follow)
     await _load(feed, shaped, stored, await _details(feed, asked))
 
 
-def _to_detail(
+async def _to_detail(
     feed: Feed, rows: pa.Table, stored: pa.Table, completed: set[str], *, follow: bool
 ) -> list[str]:
     """The rows whose details are due. Where a killed load has merged the version of a change
@@ -177,7 +179,7 @@ def _to_detail(
     if mode == "off" or not follow:
         return []
     again = {*completed, *feed.state.get("again", ()), *feed.half_merged}
-    before = _states_before(feed, feed.stored.versions(ids))
+    before = _states_before(feed, await feed.stored.versions(ids))
     held = {r["id"]: r["state"] for r in stored.select(["id", "state"]).to_pylist()}
     states = rows.column("state").to_pylist()
     return [
@@ -210,7 +212,7 @@ async def _load(feed: Feed, listed: Shaped, stored: pa.Table, detailed: dict[str
     children = dict(listed.children)
     if detailed:
         # Its state is the list's: a history's dates mislead where a clock was set back.
-        details = feed.shape(detailed.values(), "single")
+        details = await feed.shape(detailed.values(), "single")
         await feed.reject(details.rejects)
         joined = carry(details.rows, rows, feed.answered("single"))
         rows = stack([joined, without(rows, joined.column("id").to_pylist())])
@@ -233,7 +235,7 @@ async def _load_versions(feed: Feed, loaded: pa.Table) -> None:
     which a load that was cut short may have written without a version."""
     if not len(loaded):
         return
-    found = versions(loaded, feed.stored.versions(loaded.column("id").to_pylist()))
+    found = versions(loaded, await feed.stored.versions(loaded.column("id").to_pylist()))
     found = found.append_column("run_id", pa.repeat(feed.run.run_id, len(found)))
     found = found.append_column(
         "observed_at", pa.repeat(pa.scalar(feed.now, pa.timestamp("us")), len(found))
@@ -278,11 +280,11 @@ async def _with_tags(feed: Feed, activity_id: str) -> tuple[Reply, Reply | None]
 async def _load_single(feed: Feed, replies: list[tuple[Reply, Reply | None]]) -> None:
     if not replies:
         return
-    shaped = _with_state(feed.shape([r.body for r, _ in replies], "single"))
+    shaped = _with_state(await feed.shape([r.body for r, _ in replies], "single"))
     # A reply of the tags' own endpoint, read as the list row that would have held them.
-    tags = feed.shape([_as_row(tags) for _, tags in replies if tags is not None], "list")
+    tags = await feed.shape([_as_row(tags) for _, tags in replies if tags is not None], "list")
     children = {**shaped.children, "activity_tags": tags.children["activity_tags"]}
-    stored = feed.stored.rows("activities", shaped.rows.column("id").to_pylist())
+    stored = await feed.stored.rows("activities", shaped.rows.column("id").to_pylist())
     rows = carry(shaped.rows, stored, feed.answered("single"))
     await _load_whole(feed, Shaped(rows, children, shaped.rejects), "single")
 

@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from collections import defaultdict
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from random import Random
@@ -29,22 +28,20 @@ from crmcom.errors import (
     Retryable,
     Unavailable,
 )
-from crmcom.gate import Gate, TooLong
+from crmcom.gate import Gate, TooLong, Turn
 from crmcom.limiter import Limiter
 from crmcom.masking import Scrubber
 from crmcom.protocol import Reply, Request, judge
 from crmcom.retrying import Health, Patience
 from crmcom.settings import ApiKey, Login, Settings, setting
 from crmcom.transport import AiohttpTransport
-from crmcom.wire import Answer, Wire
+from crmcom.wire import Answer, Headers, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractContextManager
 
     import httpx
-
-    from crmcom.limiter import Result
 
 log = logging.getLogger("crmcom")
 
@@ -120,6 +117,7 @@ class Client:
         self._refused: LoginRefused | None = None
         self._bearer = self.learned.bearer or False
         self._introduction = asyncio.Lock()
+        self._shown: tuple[object, Headers] | None = None
         self._server_now: datetime | None = None
         self._started = clock() if started_s is None else started_s
 
@@ -255,67 +253,52 @@ class Client:
 
     async def _ask(self, request: Request) -> Reply:
         """One try. Where a token is refused, what may help is done within it, once."""
-        for again in (False, True):
-            async with self._turn(request), self._introduced():
-                session = await self._current_session()
-                sent = self._wire.request("GET", request, self._headers(session))
-                self._counts.asked(request.endpoint.name)
-                try:
-                    answer = await self._wire.send(request, sent, self._try_s(request))
-                    return self._judged(request, answer)
-                except LoginRefused as error:
-                    evidence = error.evidence
-                remedy = None if again else self._remedy(session)
-                if remedy is None:
-                    break
-            self._counts.again(request.endpoint.name, remedy)
-        raise self._refuse(auth.refused(self._who, evidence))
+        for last in (False, True):
+            with await self._turn(request):
+                if self.learned.bearer is None:
+                    # Until the API has shown that it knows us, one request at a time: a wrong
+                    # key is refused once, instead of as often as there are requests in flight.
+                    async with self._introduction:
+                        reply = await self._exchange(request, last=last)
+                else:
+                    reply = await self._exchange(request, last=last)
+            if reply is not None:
+                return reply
+        raise AssertionError("the last exchange has a reply, or raises")
 
-    @asynccontextmanager
-    async def _turn(self, request: Request) -> AsyncIterator[None]:
-        """Waits until the limiter lets a request go, and tells it what became of it."""
-        remaining_s = self._remaining_s()
+    async def _turn(self, request: Request) -> Turn:
+        """Waits until the limiter lets the request go."""
+        name, remaining_s = request.endpoint.name, self._remaining_s()
+        longest_s = min(remaining_s, self._patience.total_s)
         try:
-            async with asyncio.timeout(_finite(remaining_s)):
-                ticket = await self._gate.enter(
-                    request.endpoint.name, min(remaining_s, self._patience.total_s)
-                )
+            if remaining_s == math.inf:
+                return await self._gate.enter(name, longest_s)
+            async with asyncio.timeout(remaining_s):
+                return await self._gate.enter(name, longest_s)
         except TimeoutError:
             raise self._too_late(request) from None
         except TooLong as pause:
             self._check_deadline(request, pause.wait_s)
             what = f"the API asks to wait {pause.wait_s:.0f} s"
             raise _gave_up(what, request, 0, None) from None
-        result: Result = "unknown"
-        retry_after_s: float | None = None
-        try:
-            if self._refused:
-                raise self._refuse(self._refused)
-            yield
-            result = "answered"
-        except RateLimited as error:
-            result, retry_after_s = "refused", error.retry_after_s
-            raise
-        except Retryable:
-            result = "trouble"
-            raise
-        except CrmcomError:
-            result = "answered"
-            raise
-        finally:
-            self._gate.leave(ticket, result, retry_after_s)
 
-    @asynccontextmanager
-    async def _introduced(self) -> AsyncIterator[None]:
-        """Until the API has shown that it knows us, one request at a time: a wrong key is
-        refused once, instead of as often as there are requests in flight."""
-        if self.learned.bearer is not None:
-            yield
-            return
-        async with self._introduction:
-            if self._refused:
-                raise self._refuse(self._refused)
-            yield
+    async def _exchange(self, request: Request, *, last: bool) -> Reply | None:
+        """None where the token was refused, and asking again may help."""
+        if self._refused:
+            raise self._refuse(self._refused)
+        session = await self._current_session()
+        sent = self._wire.request("GET", request, self._headers(session))
+        self._counts.asked(request.endpoint.name)
+        try:
+            answer = await self._wire.send(request, sent, self._try_s(request))
+            return self._judged(request, answer)
+        except LoginRefused as error:
+            evidence = error.evidence
+        remedy = None if last else self._remedy(session)
+        if remedy is None:
+            raise self._refuse(auth.refused(self._who, evidence))
+        self._counts.again(request.endpoint.name, remedy)
+        return None
 
     def _try_s(self, request: Request) -> float:
         self._check_deadline(request, 0)
@@ -344,8 +327,13 @@ class Client:
 
     # --- the session ---------------------------------------------------------------------
 
-    def _headers(self, session: auth.Session | None) -> dict[str, str]:
-        return auth.headers(self._who, session, bearer=self._bearer)
+    def _headers(self, session: auth.Session | None) -> Headers:
+        """Made anew when who we are has changed, and not for each of many thousand requests."""
+        who = (session, self._bearer)
+        if self._shown is None or self._shown[0] != who:
+            ours = self._wire.headers(auth.headers(self._who, session, bearer=self._bearer))
+            self._shown = who, ours
+        return self._shown[1]
 
     def _remedy(self, session: auth.Session | None) -> str | None:
         """What is different when a refused request is asked again; None where nothing is."""
@@ -378,7 +366,7 @@ class Client:
 
     async def _log_in(self, who: Login) -> Reply:
         """One try, without waiting for our turn: those whose turn it is wait for it."""
-        sent = self._wire.request("POST", auth.LOGIN, *auth.login(who))
+        sent = self._wire.login(auth.LOGIN, *auth.login(who))
         self._counts.asked(auth.LOGIN.endpoint.name)
         answer = await self._wire.send(auth.LOGIN, sent, self._try_s(auth.LOGIN))
         try:
@@ -436,10 +424,6 @@ class Client:
         if subject not in self.learned.notices:
             self.learned.notices[subject] = text
             log.warning(text)
-
-
-def _finite(seconds: float) -> float | None:
-    return None if seconds == math.inf else seconds
 
 
 def _is_404(error: CrmcomError) -> bool:

@@ -35,7 +35,7 @@ async def read_contacts(feed: Feed) -> None:
     """Load contacts that are new, changed or gone; name those whose accounts are to be listed."""
     await feed.probe(LIST_CONTACTS)
     plan = due(feed)
-    known = set(feed.stored.ids("contacts"))
+    known = set(await feed.stored.ids("contacts"))
     walked = {i: r for i, r in (await _changed(feed, plan)).items() if plan.wants(r)}
     feed.run.fan_out |= walked.keys()
     seen: set[str] = set()
@@ -46,12 +46,12 @@ async def read_contacts(feed: Feed) -> None:
         # Asked for later than the walk, so the later reading.
         walked = {i: r for i, r in walked.items() if i not in ids}
         feed.run.fan_out |= ids if plan.is_full or plan.first else ids - known
-        await feed.load(feed.shape(raws(rows), "list"), "list")
-    await feed.load(feed.shape(raws(walked.values()), "list"), "list")
+        await feed.load(await feed.shape(raws(rows), "list"), "list")
+    await feed.load(await feed.shape(raws(walked.values()), "list"), "list")
     if plan.covers_all:
         others = await undated(feed, LIST_CONTACTS, plan, seen)
         feed.run.fan_out |= others.keys()
-        await feed.load(feed.shape(raws(others.values()), "list"), "list")
+        await feed.load(await feed.shape(raws(others.values()), "list"), "list")
         missing = known - seen - others.keys()
         feed.run.fan_out |= missing  # most are gone; those that are not may have new accounts
         await feed.confirm_gone(missing, GET_CONTACT)

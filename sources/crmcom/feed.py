@@ -133,8 +133,9 @@ class Feed:
 
     # --- what was read ---
 
-    def shape(self, raws: Iterable[bytes], sender: Sender) -> Shaped:
-        return self._privacy.of(self._shapers[sender].shape(list(raws)))
+    async def shape(self, raws: Iterable[bytes], sender: Sender) -> Shaped:
+        whole, shaper = list(raws), self._shapers[sender]
+        return await self.run.work(lambda: self._privacy.of(shaper.shape(whole)))
 
     def answered(self, sender: Sender) -> frozenset[str]:
         return self._shapers[sender].answers_for()
@@ -146,7 +147,7 @@ class Feed:
         """
         rows = without(shaped.rows, self.sent)
         if base is None:
-            base = self.stored.rows(self.record.table, rows.column("id").to_pylist())
+            base = await self.stored.rows(self.record.table, rows.column("id").to_pylist())
         rows = stamp(carry(rows, base, self.answered(sender)), DELETED.name, None)
         ids = rows.column("id").to_pylist()
         await self.put(self.record.table, rows)
@@ -338,7 +339,7 @@ class Feed:
         One broken record, the only one that was due, must not hold up its resource for ever.
         """
         table = endpoint.path.split("/")[1]
-        others = islice((i for i in self.stored.ids(table) if i not in failed), OTHERS)
+        others = islice((i for i in await self.stored.ids(table) if i not in failed), OTHERS)
         answers = [a async for _, a in self.ask_each(others, lambda i: self.get(endpoint, i))]
         return all(isinstance(answer, CrmcomError) for answer in answers)
 
@@ -372,7 +373,7 @@ class Feed:
             else:
                 found.append(answer.body)
         if found:
-            await self.load(self.shape(found, "single"), "single")
+            await self.load(await self.shape(found, "single"), "single")
         await self.unreadable(endpoint, failed, len(asked))
         return await self.mark_gone(gone)
 
@@ -380,7 +381,7 @@ class Feed:
         """Set `_deleted_at`, unless so many are gone that the API is the more likely culprit."""
         total = self.result.deleted + len(gone)
         # Counted only where it matters: a table may hold millions.
-        known = len(self.stored.ids(self.record.table)) if suspicious(total, 0) else total
+        known = len(await self.stored.ids(self.record.table)) if suspicious(total, 0) else total
         if suspicious(total, known) and not self.run.accept_deletions:
             self.result.notices.append(
                 f"{len(gone)} of {known} {self.record.table} are gone from the API, and none was "
@@ -388,7 +389,7 @@ class Feed:
             )
             gone = []
             self.result.held_back = True
-        rows = self.stored.rows(self.record.table, gone)
+        rows = await self.stored.rows(self.record.table, gone)
         rows = stamp(rows, DELETED.name, self.now)
         await self.put(self.record.table, rows)
         self.sent.update(gone)

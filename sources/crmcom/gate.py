@@ -6,10 +6,13 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+from crmcom.errors import CrmcomError, RateLimited, Retryable
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from types import TracebackType
 
-    from crmcom.limiter import Limiter, Result, Ticket
+    from crmcom.limiter import Limiter, Ticket
 
 
 class TooLong(Exception):
@@ -35,7 +38,7 @@ class Gate:
         self._head = asyncio.Lock()
         self._left = asyncio.Event()
 
-    async def enter(self, kind: str, longest_s: float) -> Ticket:
+    async def enter(self, kind: str, longest_s: float) -> Turn:
         """Waits for our turn. Raises `TooLong` for a pause of more than `longest_s`."""
         async with self._head:
             while wait_s := self.limiter.wait_s(self._clock()):
@@ -46,8 +49,37 @@ class Gate:
                 else:
                     self._left.clear()
                     await self._left.wait()
-            return self.limiter.sent(kind, self._clock())
+            return Turn(self, self.limiter.sent(kind, self._clock()))
 
-    def leave(self, ticket: Ticket, result: Result, retry_after_s: float | None = None) -> None:
-        self.limiter.done(ticket, result, self._clock(), retry_after_s)
+    def leave(self, ticket: Ticket, error: BaseException | None) -> None:
+        now = self._clock()
+        match error:
+            case RateLimited(retry_after_s=retry_after_s):
+                self.limiter.done(ticket, "refused", now, retry_after_s)
+            case Retryable():
+                self.limiter.done(ticket, "trouble", now)
+            case None | CrmcomError():
+                self.limiter.done(ticket, "answered", now)
+            case _:
+                self.limiter.done(ticket, "unknown", now)
         self._left.set()
+
+
+class Turn:
+    """`with turn:` around what was waited for. How that ends is what the limiter learns."""
+
+    __slots__ = ("_gate", "_ticket")
+
+    def __init__(self, gate: Gate, ticket: Ticket) -> None:
+        self._gate, self._ticket = gate, ticket
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._gate.leave(self._ticket, error)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from crmcom.endpoints import Endpoint
     from crmcom.protocol import Page, Reply, Row
 
-__all__ = ["Asker", "Listing", "Window", "listings", "newest_updated", "probe"]
+__all__ = ["Asker", "Listing", "Window", "listing", "listings", "newest_updated", "probe"]
 
 CAP = 10_000
 """`total` is "accurate up to 10K" on the live API: larger lists report 10000."""
@@ -120,6 +120,25 @@ async def listings(
             waiting.append(Window(done_s, asked.end_s, asked.field))
         rows += len(found.rows)
         yield found
+
+
+async def listing(
+    asker: Asker, endpoint: Endpoint, record_id: str, *, page_size: int = MAX_PAGE_SIZE
+) -> Listing:
+    """All that belongs to one record. Such a list knows no filters, and is not cut."""
+    lister = _Lister(
+        asker,
+        endpoint,
+        params=(),
+        record_id=record_id,
+        page_size=page_size,
+        cap=CAP,
+        divisible=False,
+        lively=True,
+    )
+    found = await lister.read(Window())
+    assert isinstance(found, Listing)  # noqa: S101  only a divisible window is cut
+    return found
 
 
 async def newest_updated(

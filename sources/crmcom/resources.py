@@ -136,7 +136,8 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     after = copy.deepcopy(dict(state))
     result.caught_up = False
     try:
-        feed = Feed(run, client, Destination(), record, state=after, put=put)
+        stored = Destination(dlt.current.pipeline(), run.work)
+        feed = Feed(run, client, stored, record, state=after, put=put)
         with client.counting() as count:
             try:
                 await read(feed)

@@ -6,9 +6,10 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from crmcom.client import Client, Learned
 from crmcom.errors import CrmcomError, Unproven
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 Verdict = Literal["proven", "unproven", "failed"]
 Put = Callable[[str, "pa.Table"], Awaitable[None]]
 """Hands a table of rows to the destination; waits while it is busy."""
+T = TypeVar("T")
+
+
+class Work(Protocol):
+    """Calls something that takes long, and lets the event loop go on meanwhile."""
+
+    async def __call__(self, do: Callable[[], T]) -> T: ...
+
 
 MAX_UNCONFIRMED = 20
 MAX_UNCONFIRMED_SHARE = 0.05
@@ -129,6 +138,7 @@ class Run:
     """The resources that the current slice has begun to read."""
     after_us: int = 0
     """The time of the last slice that was loaded."""
+    _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "crmcom"))
     _open: int = 0
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asked: int = 0
@@ -190,6 +200,10 @@ class Run:
                 told = self.learned.notices.values()
                 self.notices += [n for n in told if n not in self.notices]
                 await client.__aexit__(None, None, None)
+
+    async def work(self, do: Callable[[], T]) -> T:
+        """As `Work`. One at a time, for all resources: each holds a batch in memory."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, do)
 
     def progress(self) -> None:
         if self.on_progress is not None:

@@ -6,10 +6,8 @@ answer stands for a table that does not exist yet.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
@@ -17,18 +15,22 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from crmcom.schema import RAW_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
+
+    from dlt import Pipeline
+
+    from crmcom.run import Work
 
 _IDS_A_QUERY = 2_000
 
 
 class Stored(Protocol):
-    def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
+    async def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
         """The whole rows of these ids, those that are there."""
         ...
 
-    def ids(
+    async def ids(
         self,
         table: str,
         *,
@@ -39,22 +41,28 @@ class Stored(Protocol):
         """Ids of the rows that are not deleted (or are), of one state or loaded after a time."""
         ...
 
-    def versions(self, activity_ids: Iterable[str]) -> pa.Table:
+    async def versions(self, activity_ids: Iterable[str]) -> pa.Table:
         """The last version of each of these activities, those that have any."""
         ...
 
-    def accounts_to_refresh(self, budget: int) -> list[str]:
+    async def accounts_to_refresh(self, budget: int) -> list[str]:
         """As many accounts as the budget allows: those that owe first, then the stalest."""
         ...
 
 
 class Destination:
-    """Asks the destination of the running pipeline, in plain SQL."""
+    """Asks the destination of `pipeline`, in plain SQL.
 
-    def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
-        return self._of(table, "id", ids)
+    `work` runs a question in another thread, so that nobody who waits for a reply waits for it.
+    """
 
-    def ids(
+    def __init__(self, pipeline: Pipeline, work: Work) -> None:
+        self._pipeline, self._work = pipeline, work
+
+    async def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
+        return await self._of(table, "id", ids)
+
+    async def ids(
         self,
         table: str,
         *,
@@ -67,12 +75,11 @@ class Destination:
             where.append(f"state = {_quote(state)}")
         if synced_after is not None:
             where.append(f"_synced_at > timestamp '{synced_after:%Y-%m-%d %H:%M:%S.%f}'")
-        with self._asking(table) as query:
-            found = query("id", " and ".join(where))
+        found = await self._ask(table, "id", [" and ".join(where)])
         return [str(x) for x in found.column("id").to_pylist()]
 
-    def versions(self, activity_ids: Iterable[str]) -> pa.Table:
-        found = self._of("activity_versions", "activity_id", activity_ids)
+    async def versions(self, activity_ids: Iterable[str]) -> pa.Table:
+        found = await self._of("activity_versions", "activity_id", activity_ids)
         # By the load's time: the server's clock may have been set back between two readings.
         order = [("activity_id", "ascending"), ("_synced_at", "ascending"), ("run_id", "ascending")]
         found = found.sort_by(order)
@@ -82,47 +89,45 @@ class Destination:
             pa.concat_arrays([last, pa.array([True] * min(1, len(ids)), pa.bool_())])
         )
 
-    def accounts_to_refresh(self, budget: int) -> list[str]:
-        with self._asking("accounts") as query:
-            found = query(
-                "id",
-                "_deleted_at is null order by case when overdue_amount > 0 then 0 else 1 end, "
-                f"_synced_at, id limit {budget}",
-            )
+    async def accounts_to_refresh(self, budget: int) -> list[str]:
+        first = "_deleted_at is null order by case when overdue_amount > 0 then 0 else 1 end"
+        found = await self._ask("accounts", "id", [f"{first}, _synced_at, id limit {budget}"])
         return [str(x) for x in found.column("id").to_pylist()]
 
-    def _of(self, table: str, key: str, ids: Iterable[str]) -> pa.Table:
+    async def _of(self, table: str, key: str, ids: Iterable[str]) -> pa.Table:
         """The rows with these values in `key`."""
-        parts = list(_parts(sorted(set(ids))))
-        if not parts:
+        parts = _parts(sorted(set(ids)))
+        return await self._ask(
+            table, "*", [f"{key} in ({', '.join(map(_quote, part))})" for part in parts]
+        )
+
+    async def _ask(self, table: str, columns: str, wheres: Sequence[str]) -> pa.Table:
+        """What all of these conditions find. One connection for all of them: opening a file
+        costs more than asking."""
+        if not wheres:
             return _empty(table)
-        with self._asking(table) as query:
-            found = [query("*", f"{key} in ({', '.join(map(_quote, part))})") for part in parts]
-        return pa.concat_tables([_empty(table), *filter(len, found)], promote_options="default")
 
-    @contextmanager
-    def _asking(self, table: str) -> Iterator[Callable[[str, str], pa.Table]]:
-        """One connection for the parts of one question: opening a file costs more than asking."""
-        with dlt.current.pipeline().sql_client() as client:
-            name = client.make_qualified_table_name(table)
-
-            def query(columns: str, where: str) -> pa.Table:
+        def ask() -> pa.Table:
+            with self._pipeline.sql_client() as client:
+                name = client.make_qualified_table_name(table)
+                # Raw SQL: dlt's dataset() parses it with sqlglot, seconds for long id lists.
+                asked = (f"select {columns} from {name} where {where}" for where in wheres)  # noqa: S608
                 try:
-                    # Raw SQL: dlt's dataset() parses it with sqlglot, seconds for long id lists.
-                    sql = f"select {columns} from {name} where {where}"  # noqa: S608
-                    with client.execute_query(sql) as cursor:
-                        found = _fetched(cursor)
+                    found = [_fetched(client, sql) for sql in asked]
                 except DatabaseUndefinedRelation:
                     return _empty(table)
-                return found.drop_columns([c for c in found.column_names if c.startswith("_dlt_")])
+            return pa.concat_tables([_empty(table), *filter(len, found)], promote_options="default")
 
-            yield query
+        return await self._work(ask)
 
 
-def _fetched(cursor: Any) -> Any:
-    """All rows as Arrow. dlt calls what DuckDB 1.5 warns of and DuckDB 2 no longer has."""
-    fetch = getattr(cursor.native_cursor, "to_arrow_table", None) or cursor.arrow
-    return fetch()
+def _fetched(client: Any, sql: str) -> pa.Table:
+    """All rows as Arrow, without the columns of dlt's own."""
+    with client.execute_query(sql) as cursor:
+        # dlt calls what DuckDB 1.5 warns of and DuckDB 2 no longer has.
+        fetch = getattr(cursor.native_cursor, "to_arrow_table", None) or cursor.arrow
+        found = fetch()
+    return found.drop_columns([c for c in found.column_names if c.startswith("_dlt_")])
 
 
 def _empty(table: str) -> pa.Table:

@@ -8,6 +8,7 @@ stand in for it.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -55,7 +56,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 # As it is: yarl would decode an escaped slash in an id, or an escaped bracket.
                 URL(str(request.url), encoded=True),
                 headers=request.headers.multi_items(),
-                data=await request.aread() or None,
+                data=None if request.method == "GET" else await request.aread() or None,
                 allow_redirects=False,
                 proxy=self._proxy,
                 timeout=aiohttp.ClientTimeout(
@@ -73,21 +74,23 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         raise lost
 
     def _open(self) -> aiohttp.ClientSession:
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_create_end.append(self._opened)
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._max_connections, ssl=self._tls, keepalive_timeout=KEEPALIVE_S
+                limit=self._max_connections,
+                ssl=self._tls,
+                keepalive_timeout=KEEPALIVE_S,
+                socket_factory=self._counted,
             ),
             # A load balancer's cookie would send all requests to one of its servers.
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # httpx's part
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            trace_configs=[trace],
         )
 
-    async def _opened(self, *_: object) -> None:
+    def _counted(self, address: aiohttp.AddrInfoType) -> socket.socket:
         self.connections += 1
+        family, kind, protocol, *_ = address
+        return socket.socket(family, kind, protocol)
 
     async def aclose(self) -> None:
         if self._session is not None:

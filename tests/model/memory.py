@@ -29,7 +29,7 @@ class Memory:
 
     # --- what a sync asks ---
 
-    def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
+    async def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
         wanted = set(ids)
         return self._table(table, [r for r in self.tables[table].values() if r["id"] in wanted])
 
@@ -37,7 +37,7 @@ class Memory:
         names = self.types[table]
         return pa.table({n: pa.array([r.get(n) for r in rows], t) for n, t in names.items()})
 
-    def ids(
+    async def ids(
         self,
         table: str,
         *,
@@ -53,11 +53,11 @@ class Memory:
             and (synced_after is None or r["_synced_at"] > synced_after)
         ]
 
-    def versions(self, activity_ids: Iterable[str]) -> pa.Table:
+    async def versions(self, activity_ids: Iterable[str]) -> pa.Table:
         wanted, last = set(activity_ids), self.last_versions()
         return self._table("activity_versions", [r for i, r in last.items() if i in wanted])
 
-    def accounts_to_refresh(self, budget: int) -> list[str]:
+    async def accounts_to_refresh(self, budget: int) -> list[str]:
         alive = [r for r in self.tables["accounts"].values() if r["_deleted_at"] is None]
         alive.sort(key=lambda r: (not (r["overdue_amount"] or 0) > 0, r["_synced_at"], r["id"]))
         return [r["id"] for r in alive[:budget]]
