@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import shutil
 import sys
@@ -52,6 +53,8 @@ class Commands(click.Group):
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         args = sys.argv[1:] if args is None else args
         started_s = time.monotonic()
+        # dlt tells its makers of each run as soon as it is imported.
+        os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
         try:
             sys.exit(super().main(args, **{**extra, "standalone_mode": False}))
         except click.ClickException as error:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from crmcom.client import Client, Learned
 from crmcom.errors import CrmcomError, Unproven
@@ -26,13 +26,6 @@ Verdict = Literal["proven", "unproven", "failed"]
 Put = Callable[[str, "pa.Table"], Awaitable[None]]
 """Hands a table of rows to the destination; waits while it is busy."""
 T = TypeVar("T")
-
-
-class Work(Protocol):
-    """Calls something that takes long, and lets the event loop go on meanwhile."""
-
-    async def __call__(self, do: Callable[[], T]) -> T: ...
-
 
 MAX_UNCONFIRMED = 20
 MAX_UNCONFIRMED_SHARE = 0.05
@@ -202,7 +195,8 @@ class Run:
                 await client.__aexit__(None, None, None)
 
     async def work(self, do: Callable[[], T]) -> T:
-        """As `Work`. One at a time, for all resources: each holds a batch in memory."""
+        """Calls what takes long in a thread, so that reading goes on meanwhile. One at a time for
+        all resources: each holds a batch in memory."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, do)
 
     def progress(self) -> None:

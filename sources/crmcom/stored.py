@@ -6,7 +6,7 @@ answer stands for a table that does not exist yet.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,14 +15,20 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from crmcom.schema import RAW_TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from dlt import Pipeline
 
-    from crmcom.run import Work
+T = TypeVar("T")
 
 _IDS_A_QUERY = 2_000
+
+
+class Work(Protocol):
+    """Calls something that takes long, and lets the event loop go on meanwhile."""
+
+    async def __call__(self, do: Callable[[], T]) -> T: ...
 
 
 class Stored(Protocol):

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from crmcom_pipelines import cli
 from crmcom_pipelines.ledger import MAY_MISS
 from crmcom_pipelines.publish import Workspace
+from crmcom_sandbox import World, serve
 
 COMMANDS = sorted(cli.main.commands)
 
@@ -271,3 +273,27 @@ def test_status_repeats_what_the_docs_say_that_a_plain_sync_may_miss():
     part = docs.split("## What a plain sync can miss")[1].split("\n## ")[0]
     bold = re.findall(r"^- \*\*(.+?)\*\*", part, re.MULTILINE | re.DOTALL)
     assert [" ".join(text.split()).rstrip(".") for text in bold] == list(MAY_MISS)
+
+
+def test_nothing_is_told_to_anybody_but_the_api(call, tmp_path):
+    """No library's telemetry: a proxy for all that is not this machine hears nothing."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as proxy,
+        serve(World.generate(contacts=2, activities=2)) as server,
+    ):
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        found = call(
+            "sync",
+            "--base-url",
+            server.base_url,
+            "--no-transform",
+            cwd=tmp_path,
+            api_key=server.api_key,
+            HTTPS_PROXY=address,
+            HTTP_PROXY=address,
+            NO_PROXY="127.0.0.1",
+        )
+        assert found.code == 0, found.err
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
