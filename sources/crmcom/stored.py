@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from crmcom.refresh import KINDS, Known, question
 from crmcom.schema import RAW_TABLES
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class Stored(Protocol):
         """The last version of each of these activities, those that have any."""
         ...
 
-    def accounts_to_refresh(self, budget: int) -> list[str]:
-        """As many accounts as the budget allows: those that owe first, then the stalest."""
+    def known_accounts(self, now: datetime) -> list[Known]:
+        """What a choice among the accounts goes by, for each that is not deleted."""
         ...
 
 
@@ -82,14 +83,16 @@ class Destination:
             pa.concat_arrays([last, pa.array([True] * min(1, len(ids)), pa.bool_())])
         )
 
-    def accounts_to_refresh(self, budget: int) -> list[str]:
-        with self._asking("accounts") as query:
-            found = query(
-                "id",
-                "_deleted_at is null order by case when overdue_amount > 0 then 0 else 1 end, "
-                f"_synced_at, id limit {budget}",
+    def known_accounts(self, now: datetime) -> list[Known]:
+        with dlt.current.pipeline().sql_client() as client:
+            named = client.make_qualified_table_name
+            asked = question(
+                named("accounts"), named("account_observations"), named("_rejects"), now
             )
-        return [str(x) for x in found.column("id").to_pylist()]
+            with client.execute_query(asked) as cursor:
+                found = _fetched(cursor)
+        columns = (found.column(name).to_pylist() for name in Known._fields)
+        return [Known(str(i), KINDS[kind], at) for i, kind, at in zip(*columns, strict=True)]
 
     def _of(self, table: str, key: str, ids: Iterable[str]) -> pa.Table:
         """The rows with these values in `key`."""
