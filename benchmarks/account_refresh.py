@@ -241,7 +241,7 @@ def main() -> None:
     written = f"""<!-- figures: written by `make bench-refresh` -->
 {table(years)}
 
-{is_overdue.min():.1f} % to {is_overdue.max():.1f} % of the accounts are overdue on a day of that year.
+On a day of that year {is_overdue.min():.1f} % to {is_overdue.max():.1f} % are overdue.
 <!-- end of figures -->"""
     text = page.read_text()
     page.write_text(

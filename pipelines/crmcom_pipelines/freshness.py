@@ -36,9 +36,10 @@ class Freshness:
     def __str__(self) -> str:
         # Rounded down, so that 100 % is said of all alone.
         share = 100 * self.fresh_balances // self.balances
+        are = "balances are" if self.balances > 1 else "balance is"
         return (
-            f"{share} % of {self.balances:,} balance{'s' if self.balances > 1 else ''}"
-            f" fresher than a day at {self.fresh_until:%Y-%m-%d %H:%M} UTC"
+            f"{share} % of {self.balances:,} {are} fresher than a day,"
+            f" as of {self.fresh_until:%Y-%m-%d %H:%M} UTC"
         )
 
 

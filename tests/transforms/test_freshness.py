@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from crmcom_pipelines.cli import main
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from .conftest import Build
 
-NOON = datetime(2026, 3, 10, 12)
+NOON = datetime(2026, 3, 10, 12)  # noqa: DTZ001 - as the warehouse holds times
+TENANTS = ["crmcom_a", "crmcom_b", "crmcom_c"]
 
 
 def read_at(account: str, moment: datetime, **fields: object) -> dict[str, object]:
@@ -53,35 +54,84 @@ READINGS = (
 )
 
 
+@pytest.fixture(scope="module")
+def published(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tenants; of the first, one reading was loaded five days late."""
+    database = tmp_path_factory.mktemp("fresh") / "warehouse.duckdb"
+    late = read_at("two days", ago(1.5)) | {"_synced_at": NOON + timedelta(days=5)}
+    load(database, "crmcom_a", {"account_observations": [*READINGS, late]})
+    # Since its accounts were last read, something else was: by then they are older.
+    call = {"activity_id": "call", "run_id": "r", "state": "PENDING", "is_deleted": False}
+    call |= {"observed_at": ago(-0.5), "_synced_at": NOON}
+    beta = [read_at("one", ago(23)), read_at("two", ago(23.5)), read_at("old", ago(50))]
+    load(database, "crmcom_b", {"account_observations": beta, "activity_versions": [call]})
+    load(database, "crmcom_c", {})
+    build(database, vars={"crmcom_schema": TENANTS})
+    return database
+
+
 def crmcom(*args: object) -> str:
     done = CliRunner().invoke(main, [str(arg) for arg in args])
     assert done.exit_code == 0, done.output
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def published(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("fresh") / "warehouse.duckdb"
-    late = read_at("two days", ago(1.5)) | {"_synced_at": NOON + timedelta(days=5)}
-    activity = {"activity_id": "call", "run_id": "r", "state": "PENDING", "is_deleted": False}
-    tables = {
-        "acme": {"account_observations": [*READINGS, late]},
-        "beta": {
-            "account_observations": [read_at("one", ago(23)), read_at("two", ago(26))],
-            # Nobody has read its accounts since: the newest that is known of it is this.
-            "activity_versions": [
-                {**activity, "observed_at": NOON + timedelta(hours=0.5), "_synced_at": NOON}
-            ],
-        },
-    }
-    for tenant, rows in tables.items():
-        load(database, tenant, rows)
-    build(database, dataset="acme")
-    return database
+def said(text: str) -> list[str]:
+    return [line for line in text.splitlines() if "fresher than a day" in line]
 
 
 def test_known_answers(published: Path) -> None:
-    """Of seven known balances, five; 24 hours is not fresher than a day."""
+    """Seven known balances, four of them fresh and one more by what was loaded late."""
     with duckdb.connect(published, read_only=True) as connection:
-        found = connection.execute("from acme_intermediate.int_crmcom__freshness").fetchall()
-    assert found == [("acme", NOON.date(), NOON, 7, 5)]
+        found = connection.execute(
+            "from crmcom_intermediate.int_crmcom__freshness order by source_relation"
+        ).fetchall()
+    day = NOON.date()
+    assert found == [("crmcom_a", day, NOON, 7, 5), ("crmcom_b", day, ago(-0.5), 3, 1)]
+
+
+@pytest.mark.parametrize("name", ["overdue", "balances", "overdue_ageing", "overdue_kpis"])
+def test_reports_of_money_say_it_of_each_tenant(published: Path, name: str) -> None:
+    text = crmcom("report", name, "--database", published)
+    assert said(text) == [
+        "crmcom_a: 71 % of 7 balances are fresher than a day, as of 2026-03-10 12:00 UTC.",
+        "crmcom_b: 33 % of 3 balances are fresher than a day, as of 2026-03-10 12:30 UTC.",
+    ]
+
+
+def test_files_and_other_reports_hold_nothing_of_it(published: Path) -> None:
+    assert not said(crmcom("report", "overdue", "--database", published, "--format", "csv"))
+    assert not said(crmcom("report", "activity_status", "--database", published))
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crmcom_pipelines.config.dbt_vars", lambda: {"crmcom_schema": TENANTS})
+
+
+@pytest.mark.usefixtures("configured")
+def test_a_past_day_has_the_share_of_that_day(published: Path) -> None:
+    """As of its end: `last night`, `just a day` and `gone`, which was still there, are fresh."""
+    text = crmcom("report", "balances", "--database", published, "--as-of", "2026-03-09")
+    assert said(text) == [
+        "crmcom_a: 60 % of 5 balances are fresher than a day, as of 2026-03-10 00:00 UTC.",
+        "crmcom_b: 66 % of 3 balances are fresher than a day, as of 2026-03-10 00:00 UTC.",
+    ]
+
+
+@pytest.mark.usefixtures("configured")
+def test_what_was_not_loaded_by_then_does_not_count(published: Path) -> None:
+    known = ("--known-at", "2026-03-10 12:00")
+    text = crmcom("report", "balances", "--database", published, *known)
+    assert said(text)[0] == (
+        "crmcom_a: 57 % of 7 balances are fresher than a day, as of 2026-03-10 12:00 UTC."
+    )
+
+
+@given(st.integers(1, 10**7), st.data())
+def test_a_hundred_percent_is_said_of_all_alone(balances: int, data: st.DataObject) -> None:
+    fresh = data.draw(st.integers(0, balances))
+    text = str(Freshness("any", NOON, balances, fresh))
+    share = int(text.partition(" %")[0])
+    assert (share == 100) == (fresh == balances)
+    assert share <= 100 * fresh / balances < share + 1
