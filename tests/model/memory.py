@@ -75,7 +75,9 @@ class Memory:
             and now - RECENT < r["_synced_at"] < account["_synced_at"]
         ]
         before = max(readings, key=lambda r: r["_synced_at"], default=account)
-        if any(before[c] != account[c] for c in ("state", "balance", "overdue_amount")):
+        if any(
+            before[c] != account[c] for c in ("state", "currency_code", "balance", "overdue_amount")
+        ):
             return Kind.CHANGED
         return Kind.WITH_BALANCE if account["balance"] else Kind.QUIET
 
