@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ def freshness(mart: Mart) -> list[Freshness]:
 
     if mart.name not in OF_MONEY:
         return []
-    intermediate = mart.schema.removesuffix('_reports"') + '_intermediate"'
+    intermediate = re.sub(r'_reports"$', '_intermediate"', mart.schema)
     try:
         found = mart.connection.execute(
             "select source_relation, fresh_until, balances, fresh_balances"  # noqa: S608 - ours, quoted
