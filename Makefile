@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow model bench check format docs lock clean
+.PHONY: help setup demo test test-slow model bench bench-refresh check format docs lock clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 # A stamp is as old as what it was installed from, so a second `make` installs nothing.
 $(VENV)/.locked: requirements.lock
@@ -38,6 +38,9 @@ model: setup  ## tens of thousands of random sequences of changes, faults, kills
 
 bench: setup  ## a first load beside dlt's rest_api_source; writes docs/performance.md
 	$(BIN)/python benchmarks/first_load.py
+
+bench-refresh: setup  ## a year under account_refresh; writes the figures of docs/account-refresh.md
+	$(BIN)/python benchmarks/account_refresh.py
 
 check: setup  ## lint, types, SQL style, import rules
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crmcom_pipelines.freshness import OF_MONEY
 from crmcom_pipelines.marts import QUESTIONS, ReportError, UnknownMart, open_mart
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def as_known(
             dataset=dataset,
             vars={**(vars or {}), **{k: str(v) for k, v in asked.items() if v is not None}},
             source=Path(database),
-            select=[f"+crmcom__{name}"],
+            select=[f"+crmcom__{name}", *(["+int_crmcom__freshness"] if name in OF_MONEY else [])],
             tests=False,
             work_dir=Path(folder) / "dbt",
         )

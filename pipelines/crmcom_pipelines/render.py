@@ -16,6 +16,7 @@ from decimal import Context, localcontext
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from crmcom_pipelines.freshness import freshness
 from crmcom_pipelines.views import view_of
 
 if TYPE_CHECKING:
@@ -86,6 +87,12 @@ class _Printer:
         if self.left_out:
             yield ""
             yield f"Left out, the terminal is too narrow: {', '.join(self.left_out)}."
+        tenants = freshness(mart)
+        if tenants:
+            yield ""
+        for one in tenants:
+            tenant = f"{_printable(one.source_relation)}: " if len(tenants) > 1 else ""
+            yield f"{tenant}{one}."
 
     def _section(
         self, view: View, names: Sequence[str], rows: Iterable[Row], room: int | None

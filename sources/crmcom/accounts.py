@@ -16,6 +16,7 @@ from crmcom.errors import CrmcomError, NotFound
 from crmcom.feed import BATCH, from_rows, from_us, to_us
 from crmcom.listing import Listing, listing
 from crmcom.merge import stack
+from crmcom.refresh import choose
 from crmcom.run import naive
 from crmcom.tables import Shaped
 
@@ -105,11 +106,13 @@ async def _listing(feed: Feed, contact_id: str) -> Listing:
 
 async def _refresh(feed: Feed) -> None:
     """Read every known account that this slice has not read yet, or as many as are allowed."""
-    due = [i for i in await feed.stored.ids("accounts") if i not in feed.run.observed]
+    done = feed.run.observed | feed.sent
+    due = [i for i in await feed.stored.ids("accounts") if i not in done]
     budget = feed.run.settings.account_budget
     if budget is not None and len(due) > budget:
         feed.result.partial = True
-        due = await feed.stored.accounts_to_refresh(budget)
+        known = await feed.stored.known_accounts(feed.now)
+        due = choose((account for account in known if account.id not in done), budget, feed.now)
     await _read(feed, due, from_rows("accounts", []))
 
 

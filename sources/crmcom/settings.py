@@ -92,7 +92,7 @@ class Settings:
     reconcile_every_days: float = 7
     """Days between two full listings, which find what is gone; 0 makes every run one."""
     account_refresh: Literal["all"] | int | str = "all"
-    """`all` reads every known account in each run; a number reads that many."""
+    """`all` reads every known account in each run; a number that many: see `refresh.choose`."""
     activity_details: ActivityDetails = "changed"
     full_scan: Iterable[str] = ()
     """Resources whose filters are known not to work on this tenant: listed whole."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from crmcom.refresh import KINDS, Known, question
 from crmcom.schema import RAW_TABLES
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Stored(Protocol):
         """The last version of each of these activities, those that have any."""
         ...
 
-    async def accounts_to_refresh(self, budget: int) -> list[str]:
-        """As many accounts as the budget allows: those that owe first, then the stalest."""
+    async def known_accounts(self, now: datetime) -> list[Known]:
+        """What a choice among the accounts goes by, for each that is not deleted."""
         ...
 
 
@@ -95,10 +96,20 @@ class Destination:
             pa.concat_arrays([last, pa.array([True] * min(1, len(ids)), pa.bool_())])
         )
 
-    async def accounts_to_refresh(self, budget: int) -> list[str]:
-        first = "_deleted_at is null order by case when overdue_amount > 0 then 0 else 1 end"
-        found = await self._ask("accounts", "id", [f"{first}, _synced_at, id limit {budget}"])
-        return [str(x) for x in found.column("id").to_pylist()]
+    async def known_accounts(self, now: datetime) -> list[Known]:
+        def ask() -> pa.Table:
+            with self._pipeline.sql_client() as client:
+                named = client.make_qualified_table_name
+                return _fetched(
+                    client,
+                    question(
+                        named("accounts"), named("account_observations"), named("_rejects"), now
+                    ),
+                )
+
+        found = await self._work(ask)
+        columns = (found.column(name).to_pylist() for name in Known._fields)
+        return [Known(str(i), KINDS[kind], at) for i, kind, at in zip(*columns, strict=True)]
 
     async def _of(self, table: str, key: str, ids: Iterable[str]) -> pa.Table:
         """The rows with these values in `key`."""

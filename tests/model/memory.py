@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from crmcom.refresh import RECENT, Kind, Known
 from crmcom.schema import RAW_TABLES
 
 if TYPE_CHECKING:
@@ -57,10 +58,28 @@ class Memory:
         wanted, last = set(activity_ids), self.last_versions()
         return self._table("activity_versions", [r for i, r in last.items() if i in wanted])
 
-    async def accounts_to_refresh(self, budget: int) -> list[str]:
-        alive = [r for r in self.tables["accounts"].values() if r["_deleted_at"] is None]
-        alive.sort(key=lambda r: (not (r["overdue_amount"] or 0) > 0, r["_synced_at"], r["id"]))
-        return [r["id"] for r in alive[:budget]]
+    async def known_accounts(self, now: datetime) -> list[Known]:
+        return [
+            Known(r["id"], self._kind(r, now), r["_synced_at"])
+            for r in self.tables["accounts"].values()
+            if r["_deleted_at"] is None
+        ]
+
+    def _kind(self, account: Row, now: datetime) -> Kind:
+        if (account["overdue_amount"] or 0) > 0:
+            return Kind.OVERDUE
+        readings = [
+            r
+            for r in self.tables["account_observations"].values()
+            if r["account_id"] == account["id"]
+            and now - RECENT < r["_synced_at"] < account["_synced_at"]
+        ]
+        before = max(readings, key=lambda r: r["_synced_at"], default=account)
+        if any(
+            before[c] != account[c] for c in ("state", "currency_code", "balance", "overdue_amount")
+        ):
+            return Kind.CHANGED
+        return Kind.WITH_BALANCE if account["balance"] else Kind.QUIET
 
     # --- what is asked of it afterwards ---
 

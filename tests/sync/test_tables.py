@@ -183,14 +183,14 @@ def test_a_clock_that_is_set_back_makes_no_row_older(warehouse):
 
 
 def test_a_budget_reads_so_many_accounts_the_indebted_first(warehouse):
-    """Then the stalest, so that each has its turn."""
+    """Then what has changed, then the stalest; each has its turn. More in test_refresh.py."""
     world = worlds.small(contacts=12, activities=5)
     at = warehouse(world, account_refresh=7)
     at.sync()
     assert 7 < len(world.accounts) <= 14
     for account in world.accounts:
         world.set_balance(account.id, "1", "0")
-    for _ in range(2):
+    for _ in range(4):
         world.clock.move(timedelta(minutes=10))
         outcome = at.sync()
         assert at.server.sandbox.counters.requests["GET /accounts/{id}"] == 7
