@@ -155,7 +155,7 @@ def _worklist(report: Report, found: Overview, max_rows: int) -> Table:
     columns: list[tuple[Heading, Callable[[Row], str]]] = [
         (Heading("Rank", is_number=True, is_money=True), view["#"].cell),
         (Heading("Customer"), view["name"].cell),
-        (Heading("Phone or e-mail"), view["phone"].cell),
+        (Heading("Phone, e-mail"), view["phone"].cell),
         (Heading("Account"), view["account"].cell),
         *([(Heading("Tenant"), lambda row: str(row["source_relation"]))] if many else []),
         (Heading("Currency"), lambda row: str(row["currency_code"])),
@@ -418,6 +418,9 @@ def _rendered(template: str, **values: Any) -> str:
     return page + "\n"
 
 
+_PLURALS = {"anomaly": "anomalies"}
+
+
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -440,9 +443,7 @@ def _environment() -> Environment:
         named=lambda name: printable(str(NAMES.get(name, name))),
         printable=printable,
         count=lambda number: f"{number:,}",
-        plural=lambda noun, n: (
-            noun if n == 1 else noun.removesuffix("y") + "ies" if noun.endswith("y") else f"{noun}s"
-        ),
+        plural=lambda noun, n: noun if n == 1 else _PLURALS.get(noun, f"{noun}s"),
         markup=_markup,
     )
     return environment
