@@ -93,6 +93,16 @@ class Heading:
     is_money: bool = False
     """Sorted within its currency: amounts of two are not compared."""
     about: str = ""
+    is_whole: bool = False
+    """Short text that is not to be broken into lines."""
+
+    @property
+    def style(self) -> str:
+        return "n" if self.is_number else "w" if self.is_whole else ""
+
+    @property
+    def kind(self) -> str:
+        return "money" if self.is_money else "number" if self.is_number else "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +165,7 @@ def _worklist(report: Report, found: Overview, max_rows: int) -> Table:
     columns: list[tuple[Heading, Callable[[Row], str]]] = [
         (Heading("Rank", is_number=True, is_money=True), view["#"].cell),
         (Heading("Customer"), view["name"].cell),
-        (Heading("Phone, e-mail"), view["phone"].cell),
+        (Heading("Phone, e-mail", is_whole=True), view["phone"].cell),
         (Heading("Account"), view["account"].cell),
         *([(Heading("Tenant"), lambda row: str(row["source_relation"]))] if many else []),
         (Heading("Currency"), lambda row: str(row["currency_code"])),
@@ -167,8 +177,8 @@ def _worklist(report: Report, found: Overview, max_rows: int) -> Table:
         ),
         (Heading("Balance", is_number=True, is_money=True), view["balance"].cell),
         (Heading("Days", is_number=True), view["days"].cell),
-        (Heading("Queue"), _queue),
-        (Heading("Follow-up"), view["follow-up"].cell),
+        (Heading("Queue", is_whole=True), _queue),
+        (Heading("Follow-up", is_whole=True), view["follow-up"].cell),
     ]
     names = [heading.text for heading, _ in columns]
     needed = VIEWS["overdue_worklist"].needs

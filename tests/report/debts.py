@@ -133,7 +133,7 @@ def _fill(warehouse, accounts, days, tenants, anomalies):
         for back in range(days - 1, -1, -1):
             day = AS_OF - timedelta(days=back)
             closing = gross - back * CENT * 100_000 if gross > back * 1000 else gross
-            kpis.append(_kpi(key, "day", day, day, before, closing))
+            kpis.append(_kpi(key, "day", (day, day), before, closing))
             is_read = day.toordinal() % 6 != 0 or not back
             daily.append(
                 key
@@ -146,8 +146,8 @@ def _fill(warehouse, accounts, days, tenants, anomalies):
                 }
             )
             before = closing
-        kpis.append(_kpi(key, "month", AS_OF.replace(day=1), AS_OF, Decimal(0), gross))
-        kpis.append(_kpi(key, "week", AS_OF, date(2026, 11, 1), Decimal(0), gross))
+        kpis.append(_kpi(key, "month", (AS_OF.replace(day=1), AS_OF), Decimal(0), gross))
+        kpis.append(_kpi(key, "week", (AS_OF, date(2026, 11, 1)), Decimal(0), gross))
     warehouse.put("overdue_worklist", *accounts)
     warehouse.put("balance_summary", *(summaries if accounts or tenants else ()))
     warehouse.put("overdue_ageing", *ageing)
@@ -183,11 +183,11 @@ def _put_runs(warehouse, tenant, verdict, read_at):
         connection.execute(f'create or replace table "{tenant}"._sync_runs as from runs')
 
 
-def _kpi(key: Any, period: str, start: date, end: date, before: Decimal, after: Decimal) -> Any:
+def _kpi(key, period, days, before, after):
     return key | {
         "period": period,
-        "period_start_date": start,
-        "period_end_date": end,
+        "period_start_date": days[0],
+        "period_end_date": days[1],
         "opening_overdue": before,
         "entered": max(after - before, Decimal(0)),
         "cleared": max(before - after, Decimal(0)),

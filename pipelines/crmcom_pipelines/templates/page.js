@@ -56,13 +56,11 @@ function enhance(root) {
       cell.setAttribute("role", column === header ? "rowheader" : "cell");
       if (column === header) cell.scope = "row";
       cell.dataset.label = labels[column];
+      if (headings[column].className && column !== header) cell.className = headings[column].className;
       if (kinds[column] === "text") {
         cell.append(document.createElement("bdi"));
         cell.firstChild.textContent = text;
-      } else {
-        cell.className = "n";
-        cell.textContent = text;
-      }
+      } else cell.textContent = text;
       tr.append(cell);
     });
     return (row.tr = tr);
