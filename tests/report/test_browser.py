@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 from datetime import UTC
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,8 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="no chromium and chromedriver on this machine: the page was opened in no browser",
 )
+HUGE = Decimal(f"1{'0' * 29}1")
+"""A digit more than a `Decimal` keeps by default, and fifteen more than a float."""
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -60,7 +63,7 @@ def pages(tmp_path_factory):
         row.update(contact_name=text, account_number=text)
     odd[9].update(overdue_net=Decimal("-0.5"), balance=Decimal("-12.345"))
     odd[10].update(overdue_net=None, balance=None)
-    odd[11].update(overdue_net=Decimal(10) ** 30 + 1, overdue_gross=Decimal(10) ** 30 + 1)
+    odd[11].update(overdue_net=HUGE, overdue_gross=HUGE)
     return SimpleNamespace(
         usual=made(
             folder / "usual.html", debtors(130) + debtors(12, "JPY"), anomalies=ANOMALIES, days=60
@@ -209,7 +212,8 @@ def test_what_is_not_known_comes_last_and_no_digit_is_lost(tab, pages):
     assert tab.cells("Overdue")[-2] == "-0.50"
     shown = [number(text) for text in tab.cells("Overdue")[:-1]]
     (total,) = re.findall(r"EUR ([\d,.]+) and 1 not known", tab.count)
-    assert number(total) == sum(shown)
+    with localcontext(prec=60):
+        assert number(total) == sum(shown)
 
 
 def test_a_name_is_text_whatever_it_holds(tab, pages):
@@ -281,7 +285,7 @@ def test_fifty_thousand_rows_stay_usable(tab, pages):
     assert len(tab.all("#worklist tbody tr")) == 100
     taken_ms = tab.js(
         "const t = performance.now(), root = document.querySelector('#worklist');"
-        "[...root.querySelectorAll('thead button')].find(b => b.textContent === 'Customer').click();"
+        "root.querySelectorAll('thead button')[1].click();"
         "const find = root.querySelector('[data-find]'); find.value = 'telecom';"
         "find.dispatchEvent(new Event('input', {bubbles: true})); return performance.now() - t"
     )
@@ -338,13 +342,15 @@ const light = rgb => rgb.map(c => c / 255)
   .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
 const ground = element => {
   const layers = [];
-  for (let e = element; e; e = e.parentElement) layers.unshift(parse(getComputedStyle(e).backgroundColor));
+  for (let e = element; e; e = e.parentElement)
+    layers.unshift(parse(getComputedStyle(e).backgroundColor));
   return layers.reduce((below, layer) => over(layer, below), [255, 255, 255]);
 };
 const found = [];
 for (const element of document.querySelectorAll('body *')) {
   const own = [...element.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-  if (!own || element.closest('script, style, title, desc') || !element.getClientRects().length) continue;
+  if (!own || element.closest('script, style, title, desc')) continue;
+  if (!element.getClientRects().length) continue;
   const style = getComputedStyle(element);
   const below = ground(element);
   const ink = element.namespaceURI.endsWith('svg') ? style.fill : style.color;
@@ -429,7 +435,7 @@ def test_what_a_screen_reader_needs_is_there(tab, pages):
     assert tab.js("return document.documentElement.lang") == "en"
     levels = [int(e.tag_name[1]) for e in tab.all("h1, h2, h3, h4")]
     assert levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     tree = tab.cdp("Accessibility.getFullAXTree")["nodes"]
 
     def said(node, what):
@@ -441,12 +447,8 @@ def test_what_a_screen_reader_needs_is_there(tab, pages):
         assert all(said(n, "name") for n in nodes), role
     ids = tab.js("return [...document.querySelectorAll('[id]')].map(e => e.id)")
     assert len(ids) == len(set(ids))
-    assert all(
-        row
-        for row in tab.js(
-            "return [...document.querySelectorAll('tbody tr')].map(r => !!r.querySelector('th[scope=row]'))"
-        )
-    )
+    assert tab.all("tbody tr")
+    assert not tab.all("tbody tr:not(:has(th[scope=row]))")
 
 
 def test_axe_finds_nothing(tab, pages):

@@ -160,12 +160,12 @@ function enhance(root) {
     button.addEventListener("click", () => sortBy(column, sorted.column === column && !sorted.isDown));
     heading.replaceChildren(button);
   });
-  form.addEventListener("input", (event) => {
-    if (event.target === sorter) {
-      const column = sorter.value === "" ? null : Number(sorter.value);
-      // Where there is no heading to press again: amounts from the largest, names from A.
-      sortBy(column, column !== null && kinds[column] === "money" && labels[column] !== "Rank");
-    } else update();
+  find.addEventListener("input", update);
+  for (const filter of filters) filter.addEventListener("change", update);
+  sorter.addEventListener("change", () => {
+    const column = sorter.value === "" ? null : Number(sorter.value);
+    // Where there is no heading to press again: amounts from the largest, all else from the least.
+    sortBy(column, column !== null && column !== 0 && kinds[column] === "money");
   });
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(() => sortBy(null, false)));
