@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datetime import date
 
 _WIDTH_PX = 460
-_CHARACTER_PX = 7.4
-"""Of a digit or letter at the size of the charts' text; it decides how much room a label gets."""
+_CHARACTER_PX = 8.3
+"""Of a digit in a wide font at the size of the charts' text: how much room a label gets."""
 _BAR_PX = 32
 _TREND_PX = 170
 
@@ -157,7 +157,9 @@ def _drawn(chart: Any, width: int, height: int) -> Drawing:
     )
     if found is None:
         raise RuntimeError(f"no SVG as it was expected: {svg[:200]}")
-    return Drawing(int(found[1]), int(found[2]), found[3])
+    # The drawing is one image with one name, which the page gives it: its parts have none.
+    body = re.sub(r' (?:role|aria-\w+)="[^"]*"', "", found[3])
+    return Drawing(int(found[1]), int(found[2]), body)
 
 
 def _share(value: Decimal, largest: Decimal) -> float:

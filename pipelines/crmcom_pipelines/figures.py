@@ -265,9 +265,7 @@ def troubles(found: Overview, *, made_at: datetime, is_past: bool) -> Iterator[s
         for run in tenant.runs:
             if run["verdict"] != "proven":
                 how = _VERDICTS.get(run["verdict"], "did not end")
-                yield (
-                    f"The latest run of {run['resource']}{of} {how}: crmcom status says where."
-                )
+                yield (f"The latest run of {run['resource']}{of} {how}: crmcom status says where.")
 
 
 _VERDICTS = {"failed": "failed", "unproven": "could not show that it read everything"}
