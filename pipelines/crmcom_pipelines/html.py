@@ -14,7 +14,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from crmcom_pipelines.figures import COVERAGE, PARTS, Overview, Section, overview, troubles
 from crmcom_pipelines.marts import QUESTIONS, CannotWrite
@@ -93,12 +93,12 @@ class Heading:
     is_money: bool = False
     """Sorted within its currency: amounts of two are not compared."""
     about: str = ""
-    is_whole: bool = False
-    """Short text that is not to be broken into lines."""
+    shape: Literal["", "whole", "breaks"] = ""
+    """Short text that is to stay on one line; long words that may break anywhere."""
 
     @property
     def style(self) -> str:
-        return "n" if self.is_number else "w" if self.is_whole else ""
+        return "n" if self.is_number else self.shape
 
     @property
     def kind(self) -> str:
@@ -132,6 +132,8 @@ class Table:
     summed: int | None = None
     """The column of which the shown rows' sum is told, for each tenant and currency."""
     row_header: int = 0
+    hint: str = "any text"
+    """What may be looked for."""
     in_full: str = ""
     """A command that gives all rows."""
 
@@ -165,7 +167,7 @@ def _worklist(report: Report, found: Overview, max_rows: int) -> Table:
     columns: list[tuple[Heading, Callable[[Row], str]]] = [
         (Heading("Rank", is_number=True, is_money=True), view["#"].cell),
         (Heading("Customer"), view["name"].cell),
-        (Heading("Phone, e-mail", is_whole=True), view["phone"].cell),
+        (Heading("Phone, e-mail", shape="breaks"), view["phone"].cell),
         (Heading("Account"), view["account"].cell),
         *([(Heading("Tenant"), lambda row: str(row["source_relation"]))] if many else []),
         (Heading("Currency"), lambda row: str(row["currency_code"])),
@@ -177,8 +179,8 @@ def _worklist(report: Report, found: Overview, max_rows: int) -> Table:
         ),
         (Heading("Balance", is_number=True, is_money=True), view["balance"].cell),
         (Heading("Days", is_number=True), view["days"].cell),
-        (Heading("Queue", is_whole=True), _queue),
-        (Heading("Follow-up", is_whole=True), view["follow-up"].cell),
+        (Heading("Queue", shape="whole"), _queue),
+        (Heading("Follow-up", shape="whole"), view["follow-up"].cell),
     ]
     names = [heading.text for heading, _ in columns]
     needed = VIEWS["overdue_worklist"].needs
@@ -209,8 +211,13 @@ def _worklist(report: Report, found: Overview, max_rows: int) -> Table:
         tenant=names.index("Tenant") if many else None,
         summed=names.index("Overdue"),
         row_header=names.index("Customer"),
+        hint="name, account, phone …",
         in_full="crmcom report overdue --format csv --output overdue.csv",
     )
+
+
+_SAME = {"source_relation", "as_of_date", "period"}
+"""Columns that name no row."""
 
 
 def _as_it_is(report: Report, max_rows: int) -> Table:
@@ -242,6 +249,7 @@ def _as_it_is(report: Report, max_rows: int) -> Table:
                 is_number=column.is_number,
                 is_money=has_currency and column.is_number and kind.endswith(",4)"),
                 about=" ".join(comments.get(name, "").split()),
+                shape="whole" if name.endswith("_id") else "",
             )
             for column, (name, kind) in zip(columns, types.items(), strict=True)
         ],
@@ -249,6 +257,7 @@ def _as_it_is(report: Report, max_rows: int) -> Table:
         total=mart.ask("count(*)"),
         filters=filters,
         currency=names.index("currency_code") if has_currency else None,
+        row_header=next((i for i, name in enumerate(names) if name not in _SAME), 0),
         in_full=f"crmcom report {mart.name} --format csv --output {mart.name}.csv",
     )
 

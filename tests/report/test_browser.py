@@ -319,7 +319,7 @@ def test_on_paper_every_row_is_there_under_repeated_headings(tab, pages, tmp_pat
     tab.one("#worklist [data-step='1']").click()
     everything += tab.cells("Account")
     sheets = texts_of(tab.pdf(), tmp_path)
-    rows = [sheet for sheet in sheets if re.search(r"E0000\d\d|J0000\d\d", sheet)]
+    rows = [sheet for sheet in sheets if re.search(r"[EJ]\d{6}", sheet)]
     table = [sheet for sheet in sheets if re.search(r"^ *\d+ .*(E|J)\d{6} ", sheet, re.MULTILINE)]
     assert len(everything) == 142
     assert all(any(number in sheet for sheet in rows) for number in everything)

@@ -56,7 +56,7 @@ function enhance(root) {
       cell.setAttribute("role", column === header ? "rowheader" : "cell");
       if (column === header) cell.scope = "row";
       cell.dataset.label = labels[column];
-      if (headings[column].className && column !== header) cell.className = headings[column].className;
+      if (headings[column].className) cell.className = headings[column].className;
       if (kinds[column] === "text") {
         cell.append(document.createElement("bdi"));
         cell.firstChild.textContent = text;
