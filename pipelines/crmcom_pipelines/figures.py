@@ -66,7 +66,7 @@ class Tenant:
     name: str
     as_of: date
     runs: list[Row]
-    """resource, complete_at, last_at, verdict, rejected; times UTC."""
+    """resource, complete_at, last_at, verdict; times UTC."""
 
     def read_at(self, resource: str = "accounts") -> datetime | None:
         """When the last complete reading ended."""
@@ -86,7 +86,7 @@ class Overview:
 
 PARTS = (
     *("overdue_worklist", "balance_summary", "overdue_ageing", "overdue_kpis"),
-    *("account_daily", "data_anomalies", "collections_coverage"),
+    *("account_daily", "data_anomalies"),
 )
 """The reports that the page draws upon."""
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from crmcom_pipelines.figures import COVERAGE, PARTS, Overview, Section, overview, troubles
+from crmcom_pipelines.figures import COVERAGE, Overview, Section, overview, troubles
 from crmcom_pipelines.marts import QUESTIONS, CannotWrite
 from crmcom_pipelines.money import amount, usual_decimals
 from crmcom_pipelines.views import NAMES, VIEWS, Column, column_as_it_is, printable
@@ -319,7 +319,7 @@ def _overview(report: Report, made_at: datetime, links: Sequence[Link], max_rows
         worklist=_worklist(report, found, max_rows),
         anomaly_table=details,
         drawings=[_Drawings.of(section) for section in found.sections],
-        missing=[name for name in found.missing if name in PARTS],
+        missing=found.missing,
         rules=RULES,
         statuses=STATUSES,
     )
