@@ -310,10 +310,9 @@ def transform(
 
 @main.command(
     epilog="""\b
-Examples:
-  crmcom report overdue --format csv --output overdue.csv
-  crmcom report overdue --format html --output overdue.html
-  crmcom report --all --format html --output report/"""
+Example: crmcom report overdue --format csv --output overdue.csv
+         crmcom report overdue --format html --output overdue.html
+         crmcom report --all --format html --output report/"""
 )
 @click.argument("name", required=False)
 @click.option("--list", "lists", is_flag=True, help="List the reports, and what each answers.")

@@ -15,10 +15,11 @@ from importlib import util
 import pytest
 from click.testing import CliRunner
 
-from crmcom_pipelines import html, report
+from crmcom_pipelines import report
 from crmcom_pipelines.charts import Bar, Point, bars, trend
 from crmcom_pipelines.cli import main
 from crmcom_pipelines.formats import Report
+from crmcom_pipelines.grids import RULES
 from crmcom_pipelines.html import write_html
 from crmcom_pipelines.marts import open_mart
 from crmcom_pipelines.money import amount
@@ -242,7 +243,7 @@ def test_gaps_are_told(rich):
 
 def test_every_rule_of_the_anomalies_is_explained():
     sql = (PROJECT_DIR / "models/marts/crmcom__data_anomalies.sql").read_text()
-    assert set(html.RULES) == set(re.findall(r"'(\w+)' as rule", sql)) | {"overdue_exceeds_balance"}
+    assert set(RULES) == set(re.findall(r"'(\w+)' as rule", sql)) | {"overdue_exceeds_balance"}
 
 
 # --- odd warehouses ---
