@@ -31,6 +31,12 @@ class Report:
     limit: int | None = None
     terminal_width: int | None = None
     """Columns of the terminal it is printed on; None when it goes anywhere else."""
+    made_at: datetime | None = None
+    """None: now."""
+    known_at: datetime | None = None
+    """Only what was loaded until then counts (UTC, without zone); None: everything."""
+    is_past: bool = False
+    """Told of a past day, or as it was known then."""
 
 
 # --- csv ---------------------------------------------------------------------------------

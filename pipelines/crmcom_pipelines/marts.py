@@ -136,9 +136,37 @@ class Mart:
             query if limit is None else f"{query} limit {limit:d}"
         ).arrow(_ROWS_PER_BATCH)
 
+    def rows(self, select: str, rest: str = "") -> list[dict[str, Any]]:
+        """What `select … from` the mart and `rest` find; for few rows, such as aggregates."""
+        found = self.connection.execute(f"select {select} from {self._relation} {rest}")  # noqa: S608 - ours, quoted
+        names = [column for column, *_ in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def comments(self) -> dict[str, str]:
+        """What each column means, as far as the database says."""
+        return {
+            column: comment
+            for schema, table, column, comment in self.connection.execute(
+                "select database_name || '.' || schema_name, table_name, column_name, comment"
+                " from duckdb_columns() where comment is not null"
+            ).fetchall()
+            if table == self.name and schema == self.schema.replace('"', "")
+        }
+
     def sibling(self, name: str) -> Mart | None:
         """Another mart of the same dataset, if it is there."""
         return replace(self, name=name) if name in self.names else None
+
+    def raw(self, dataset: str, name: str) -> Mart | None:
+        """A table of a raw dataset, if it is there, in the file that a file of the past refers
+        to as well."""
+        found = self.connection.execute(
+            "select distinct table_catalog, table_schema, table_name from information_schema.tables"
+        ).fetchall()
+        for catalog, schema, table in found:
+            if (schema, table) == (dataset, name):
+                return replace(self, schema=f"{_quoted(catalog)}.{_quoted(schema)}", name=name)
+        return None
 
     @property
     def _relation(self) -> str:
@@ -219,10 +247,15 @@ def _marts(
     )
 
 
+def full_name(name: str) -> str:
+    """What a mart is called, from its alias, its dbt model's name, or with dashes."""
+    wanted = name.strip().lower().replace("-", "_").removeprefix("crmcom__")
+    return ALIASES.get(wanted, wanted)
+
+
 def _resolve(name: str, names: tuple[str, ...]) -> str:
     """The mart that is meant. Raises `UnknownMart`, with the nearest name."""
-    wanted = name.strip().lower().replace("-", "_").removeprefix("crmcom__")
-    wanted = ALIASES.get(wanted, wanted)
+    wanted = full_name(name)
     if wanted in names:
         return wanted
     nearest = difflib.get_close_matches(wanted, [*names, *ALIASES], n=1)

@@ -34,14 +34,14 @@ class PastFailed(ReportError):
 @contextmanager
 def as_known(
     name: str,
-    *,
+    *others: str,
     database: str | Path,
     dataset: str = "crmcom",
     as_of: date | None = None,
     known_at: datetime | None = None,
     vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
 ) -> Iterator[Path]:
-    """A file with the report `name` as of `as_of`; it is gone when the block ends.
+    """A file with these reports as of `as_of`; it is gone when the block ends.
 
     Without `as_of`, as of the latest day that was observed. Only what was loaded until `known_at`
     (UTC, without zone) counts; None: everything. Read the file with `source=database`, which it
@@ -70,10 +70,16 @@ def as_known(
             dataset=dataset,
             vars={**(vars or {}), **{k: str(v) for k, v in asked.items() if v is not None}},
             source=Path(database),
-            select=[f"+crmcom__{name}", *(["+int_crmcom__freshness"] if name in OF_MONEY else [])],
+            select=_selected({name, *others}),
             tests=False,
             work_dir=Path(folder) / "dbt",
         )
         if not result.ok:
             raise PastFailed(result.summary)
         yield path
+
+
+def _selected(names: set[str]) -> list[str]:
+    """The models that these reports and what is said below them are made of."""
+    freshness = ["+int_crmcom__freshness"] if names & OF_MONEY else []
+    return [*(f"+crmcom__{name}" for name in sorted(names)), *freshness]

@@ -10,14 +10,13 @@ out and named, and at last the rows are written as lists.
 from __future__ import annotations
 
 import io
-import re
 from dataclasses import dataclass, field
 from decimal import Context, localcontext
 from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from crmcom_pipelines.freshness import freshness
-from crmcom_pipelines.views import view_of
+from crmcom_pipelines.views import NAMES, printable, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -30,8 +29,6 @@ _ROWS_PER_BLOCK = 10_000
 """A longer section is laid out in blocks, each with a header, so as never to be held whole."""
 
 _GAP = "  "
-
-_NAMES = {None: "unknown", "XXX": "currency unknown (XXX)"}
 
 
 def write_table(report: Report, out: BinaryIO) -> None:
@@ -78,7 +75,7 @@ class _Printer:
             if not is_empty:
                 yield ""
             is_empty = False
-            names = [_NAMES.get(name, name) for name in (key if many_tenants else key[1:])]
+            names = [NAMES.get(name, name) for name in (key if many_tenants else key[1:])]
             shown = yield from self._section(view, names, rows, room)
             if room is not None and not view.sums:
                 room -= shown  # currencies are apart, and each has its own first rows
@@ -104,7 +101,7 @@ class _Printer:
         for row in rows:
             if not total["rows"]:
                 as_of = (f"as of {row['as_of_date']}",) if view.sums else ()
-                yield _Heading(_printable(", ".join([view.title, *names, *as_of])))
+                yield _Heading(printable(", ".join([view.title, *names, *as_of])))
                 total = {**row, **total}
             total["rows"] += 1
             for column in view.sums:
@@ -112,11 +109,11 @@ class _Printer:
             if room is not None and shown == room:
                 continue
             shown += 1
-            block.append([_printable(column.cell(row)) for column in view.columns])
+            block.append([printable(column.cell(row)) for column in view.columns])
             if len(block) == _ROWS_PER_BLOCK:
                 yield from self._block(view, block, None)
                 block = []
-        sums = [_printable(column.total(total)) if column.total else "" for column in view.columns]
+        sums = [printable(column.total(total)) if column.total else "" for column in view.columns]
         yield from self._block(view, block, sums if view.sums else None)
         known = (
             total["rows"]
@@ -171,7 +168,7 @@ class _Printer:
 
 def plain_table(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[str]:
     """Rows under their headings, as wide as they need."""
-    laid = [_Laid(column, [_printable(column.cell(row)) for row in rows]) for column in columns]
+    laid = [_Laid(column, [printable(column.cell(row)) for row in rows]) for column in columns]
     yield from _lines(laid, [column.heading for column in columns])
     yield _GAP.join("─" * one.width for one in laid)
     for i in range(len(rows)):
@@ -232,18 +229,6 @@ def _folded(text: str, width: int) -> list[str]:
 
     lines = Text(text).wrap(Console(width=width), width, overflow="fold")
     return [line.plain.rstrip() for line in lines]
-
-
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def _printable(text: str) -> str:
-    """Without line breaks, and without what would steer the terminal or turn text around."""
-    return text if text.isprintable() else _UNPRINTABLE.sub(_shown, text)
-
-
-def _shown(found: re.Match[str]) -> str:
-    return " " if found[0].isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def _rows(mart: Mart, columns: Sequence[str], limit: int | None) -> Iterator[Row]:

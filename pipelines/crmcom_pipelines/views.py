@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     Cell = Callable[[Row], str]
 
 
+NAMES = {None: "unknown", "XXX": "currency unknown (XXX)"}
+"""How a section's key is called where it has no name of its own."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Without line breaks, and without what would steer a terminal or turn text around."""
+    return text if text.isprintable() else _UNPRINTABLE.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    return " " if found[0].isspace() else "\N{REPLACEMENT CHARACTER}"
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """What people read under one heading."""
@@ -200,11 +215,11 @@ def view_of(mart: Mart) -> View:
         sections=(),
         sums=(),
         reads=tuple(types),
-        columns=tuple(_column_as_it_is(name, kind) for name, kind in types.items()),
+        columns=tuple(column_as_it_is(name, kind) for name, kind in types.items()),
     )
 
 
-def _column_as_it_is(name: str, kind: str) -> Column:
+def column_as_it_is(name: str, kind: str) -> Column:
     if re.fullmatch(r"DECIMAL\(\d+,4\)", kind):
         return Column(name, _amount(name), is_number=True)
     if kind.startswith("DECIMAL"):

@@ -15,7 +15,7 @@ from .conftest import ROOT, project_files
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
 OURS = {"crmcom", "crmcom_pipelines", "crmcom_sandbox", "crmcom_transforms"}
-DISTRIBUTIONS = {"dbt": {"dbt-core", "dbt-duckdb"}}
+DISTRIBUTIONS = {"dbt": {"dbt-core", "dbt-duckdb"}, "vl-convert": {"vl-convert-python"}}
 """Where the import's name is not the distribution's."""
 
 # Chosen by dbt and dlt at run time, or bounded for their sake; see docs/decisions.
@@ -57,10 +57,13 @@ def test_the_source_asks_for_no_other_versions_than_the_project():
 
 
 def test_the_project_names_what_it_imports_and_no_more():
+    """What only one format or transport needs may be an extra's."""
     project = set(named(PROJECT["dependencies"]))
+    extras = PROJECT["optional-dependencies"]
+    optional = {name for extra in extras if extra != "dev" for name in named(extras[extra])}
     used = imported("sources", "pipelines", "sandbox", "transforms")
     used = {d for name in used for d in DISTRIBUTIONS.get(name, {name})}
-    assert used <= project
+    assert used <= project | optional
     assert project - used <= NOT_IMPORTED
 
 
@@ -77,7 +80,7 @@ def test_every_requirement_is_pinned_once_on_every_python(python):
             name = canonicalize_name(pin.name)
             assert name not in pins
             pins[name] = str(pin.specifier).removeprefix("==")
-    wanted = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    wanted = sum(PROJECT["optional-dependencies"].values(), PROJECT["dependencies"])
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)])
 

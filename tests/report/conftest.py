@@ -24,6 +24,7 @@ TYPES = {
     "b": pa.bool_(),
     "m": pa.decimal128(38, 4),
     "p": pa.decimal128(38, 6),
+    "t": pa.timestamp("us"),
 }
 
 
@@ -45,10 +46,35 @@ SCHEMAS = {
         " overdue_accounts:i unknown_accounts:i carried_accounts:i receivable:m credit:m"
         " net_balance:m overdue_gross:m overdue_net:m overdue_ratio:p"
     ),
+    "overdue_ageing": schema_of(
+        "source_relation:s as_of_date:d account_id:s account_number:s contact_id:s"
+        " currency_code:s bucket:s amount:m is_age_lower_bound:b"
+    ),
+    "overdue_kpis": schema_of(
+        "source_relation:s period:s period_start_date:d period_end_date:d currency_code:s"
+        " opening_overdue:m entered:m cleared:m closing_overdue:m cure_rate:p overdue_ratio:p"
+    ),
+    "account_daily": schema_of(
+        "source_relation:s account_id:s date_day:d currency_code:s presence:s is_observed:b"
+        " overdue_gross:m"
+    ),
+    "collections_coverage": schema_of(
+        "source_relation:s as_of_date:d account_id:s account_number:s contact_id:s"
+        " currency_code:s status:s next_due_date:d"
+    ),
+    "data_anomalies": schema_of(
+        "source_relation:s as_of_date:d entity_type:s entity_id:s rule:s account_id:s"
+        " account_number:s activity_id:s contact_id:s currency_code:s amount:m detail:s"
+    ),
     "mystery": schema_of("source_relation:s note:s amount:m ratio:p day:d number:i flag:b"),
 }
 
 """As the product's marts, and one that it knows nothing about."""
+
+RUNS = schema_of(
+    "run_id:s resource:s started_at:t finished_at:t scope:s verdict:s _synced_at:t reason:s"
+)
+"""As the raw table `_sync_runs`."""
 
 AS_OF = date(2026, 10, 31)
 

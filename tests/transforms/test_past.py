@@ -59,6 +59,35 @@ def test_a_past_day_is_told_and_the_published_file_stays_as_it_is(published: Pat
     assert row["days_overdue_min"] == "1"
 
 
+def test_a_page_of_the_past_holds_all_that_it_tells(published: Path, tmp_path: Path) -> None:
+    """Figures, age, trend and anomalies are of that day; the file of today is untouched."""
+    for options, day, amount in (
+        ((), "2026-03-11", "40.00"),
+        (("2026-03-10",), "2026-03-10", "7.00"),
+    ):
+        as_of = ("--as-of", *options) if options else ()
+        page = tmp_path / "page.html"
+        found = crmcom(
+            *("report", "overdue", "--format", "html", "-o", page, "--database", published), *as_of
+        )
+        assert found.exit_code == 0, found.output
+        text = page.read_text()
+        assert f"<title>Overdue debt as of {day}</title>" in text
+        assert f'<p class="figure">{amount}</p>' in text
+        assert "there is no report" not in text
+        assert ("No trend yet" in text) == bool(options)
+        assert ("as asked" in text) == bool(options)
+
+
+def test_all_reports_of_a_past_day_fit_into_a_folder(published: Path, tmp_path: Path) -> None:
+    options = ("--all", "--format", "html", "-o", tmp_path / "past", "--as-of", "2026-03-10")
+    found = crmcom("report", *options, "--database", published)
+    assert found.exit_code == 0, found.output
+    assert {f"{name}.html" for name in (*QUESTIONS, "index")} <= {
+        f.name for f in (tmp_path / "past").iterdir()
+    }
+
+
 def test_what_was_loaded_later_does_not_count(published: Path) -> None:
     (row,) = overdue(published, "--as-of", "2026-03-10", "--known-at", "2026-03-12T10:00+02:00")
     assert row["overdue_gross"] == "40.0000"
