@@ -17,6 +17,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from crmcom_pipelines.figures import Section, overview, troubles
+from crmcom_pipelines.freshness import freshness
 from crmcom_pipelines.grids import RULES, anomaly_list, as_it_is, worklist
 from crmcom_pipelines.marts import QUESTIONS, CannotWrite
 from crmcom_pipelines.money import amount, usual_decimals
@@ -110,6 +111,7 @@ def _overview(report: Report, made_at: datetime, links: Sequence[Link], max_rows
         anomaly_table=details,
         drawings=[_Drawings.of(section) for section in found.sections],
         missing=found.missing,
+        fresh={each.source_relation: each for each in freshness(report.mart)},
         rules=RULES,
         statuses=STATUSES,
     )

@@ -88,7 +88,7 @@ class _Printer:
         if tenants:
             yield ""
         for one in tenants:
-            tenant = f"{_printable(one.source_relation)}: " if len(tenants) > 1 else ""
+            tenant = f"{printable(one.source_relation)}: " if len(tenants) > 1 else ""
             yield f"{tenant}{one}."
 
     def _section(
