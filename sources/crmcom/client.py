@@ -34,7 +34,7 @@ from crmcom.masking import Scrubber
 from crmcom.protocol import Reply, Request, judge
 from crmcom.retrying import Health, Patience
 from crmcom.settings import ApiKey, Login, Settings, setting
-from crmcom.transport import AiohttpTransport
+from crmcom.transport import transport as network
 from crmcom.wire import Answer, Headers, Wire
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class Client:
         self._counts = Counts()
         self._scrub = Scrubber(*settings.secrets())
         self._who = settings.credentials
-        self._transport = transport or AiohttpTransport(
-            settings.base_url, max_connections=settings.max_concurrency
+        self._transport = transport or network(
+            settings.transport, settings.base_url, max_connections=settings.max_concurrency
         )
         self._wire = Wire(settings.base_url, self._transport, timeout_s=settings.request_timeout_s)
         self._gate = Gate(

@@ -38,6 +38,7 @@ class Options(BaseConfiguration):
     page_size: int | None = None
     max_concurrency: int | None = None
     max_requests_per_second: float | None = None
+    transport: str | None = None
     request_timeout_s: float | None = None
     run_timeout_s: float | None = None
     start_date: Any | None = None

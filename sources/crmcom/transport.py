@@ -1,14 +1,18 @@
-"""The network as a swappable part: httpx's interface over aiohttp's connections.
+"""The network as a swappable part: httpx's interface over aiohttp's connections, or others'.
 
 httpx's own pool looks through all connections whenever one of them is taken or given back: at 64
-requests in flight it needs fifty times the processor time of this one, per request
+requests in flight it needs fifty times the processor time of aiohttp's, per request
 (docs/decisions/0003-transport.md). Anything with httpx's `AsyncBaseTransport` interface can
 stand in for it.
 """
 
 from __future__ import annotations
 
+import os
 import socket
+import ssl
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -18,10 +22,12 @@ import httpx
 from yarl import URL
 
 from crmcom.errors import SettingsError
-from crmcom.settings import is_loopback
+from crmcom.settings import is_loopback, setting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from crmcom.settings import TransportKind
 
 # Idle longer than this, a connection is closed by us: many servers close theirs after 15 to
 # 60 s, and a request that meets a server's close is lost.
@@ -30,6 +36,96 @@ KEEPALIVE_S = 14
 
 class CertificateRefused(httpx.ConnectError):
     """The server's certificate is not one that we trust. Asking again will not change it."""
+
+
+def transport(
+    kind: TransportKind, base_url: str, *, max_connections: int
+) -> httpx.AsyncBaseTransport:
+    """The transport that the setting names. Raises `SettingsError` where it is not installed."""
+    if kind == "httpx":
+        return HttpxTransport(base_url, max_connections=max_connections)
+    if kind == "pyreqwest":
+        return _pyreqwest(base_url, max_connections)
+    return AiohttpTransport(base_url, max_connections=max_connections)
+
+
+class HttpxTransport(httpx.AsyncHTTPTransport):
+    """httpx's own. For whoever must, or wants to see whether another one is the cause."""
+
+    def __init__(self, base_url: str, *, max_connections: int) -> None:
+        super().__init__(
+            verify=httpx.create_ssl_context(),
+            proxy=proxy_for(base_url),
+            trust_env=False,  # read here, as for the others
+            limits=httpx.Limits(
+                max_connections=max_connections,
+                max_keepalive_connections=max_connections,
+                keepalive_expiry=KEEPALIVE_S,
+            ),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await super().handle_async_request(request)
+        except httpx.ConnectError as error:
+            if not _is_about_a_certificate(error):
+                raise
+        raise CertificateRefused(_UNTRUSTED)
+
+
+def _pyreqwest(base_url: str, max_connections: int) -> httpx.AsyncBaseTransport:
+    """Rust's reqwest. It trusts what the system trusts, and what `SSL_CERT_FILE` holds."""
+    try:
+        from pyreqwest.client import ClientBuilder  # noqa: PLC0415 - an extra
+        from pyreqwest.compatibility.httpx import HttpxTransport as Reqwest  # noqa: PLC0415
+        from pyreqwest.proxy import ProxyBuilder  # noqa: PLC0415
+    except ImportError:
+        raise SettingsError(
+            f"{setting('transport')} is pyreqwest, which is not installed: "
+            "pip install 'crmcom-warehouse[pyreqwest]'"
+        ) from None
+
+    class Transport(Reqwest):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            try:
+                return await super().handle_async_request(request)
+            except httpx.ConnectError as error:
+                if not _is_about_a_certificate(error):
+                    raise
+            raise CertificateRefused(_UNTRUSTED)
+
+    # Packed bodies, redirects and the environment's proxies are dealt with elsewhere.
+    builder = (
+        ClientBuilder()
+        .max_connections(max_connections)
+        .pool_max_idle_per_host(max_connections)
+        .pool_idle_timeout(timedelta(seconds=KEEPALIVE_S))
+        .follow_redirects(False)  # noqa: FBT003
+        .error_for_status(False)  # noqa: FBT003
+        .gzip(False)  # noqa: FBT003
+        .deflate(False)  # noqa: FBT003
+        .brotli(False)  # noqa: FBT003
+        .zstd(False)  # noqa: FBT003
+        .referer(False)  # noqa: FBT003
+        .http1_only()
+        .no_proxy()
+    )
+    if proxy := proxy_for(base_url):
+        builder = builder.proxy(ProxyBuilder.all(proxy))
+    if trusted := os.environ.get("SSL_CERT_FILE"):
+        builder = builder.add_root_certificate_pem(Path(trusted).read_bytes())
+    return Transport(builder.build())
+
+
+_UNTRUSTED = "the server's certificate is not trusted"
+
+
+def _is_about_a_certificate(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) or "certificate" in str(error).lower():
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
@@ -129,7 +225,7 @@ def _translated(error: aiohttp.ClientError | OSError) -> httpx.TransportError:
         case TimeoutError():
             return httpx.ReadTimeout("time-out while reading")
         case aiohttp.ClientConnectorCertificateError():
-            return CertificateRefused("the server's certificate is not trusted")
+            return CertificateRefused(_UNTRUSTED)
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
             return httpx.ProxyError("no connection through the proxy")
         case aiohttp.ClientConnectorError():

@@ -180,7 +180,11 @@ class Tools:
 
     def client(self, server: Server | str, **options: Any) -> Client:
         base_url = server if isinstance(server, str) else server.url
-        given = {k: options.pop(k) for k in ("transport", "patience", "learned") if k in options}
+        given = {k: options.pop(k) for k in ("patience", "learned") if k in options}
+        if not isinstance(options.get("transport"), str | None):
+            given["transport"] = options.pop("transport")
+        elif options.get("transport") is None:
+            options.pop("transport", None)
         if not options.keys() & {"access_token", "username"}:
             options.setdefault("api_key", "the-secret-key-0123456789")
         return Client(

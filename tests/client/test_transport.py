@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import ssl
 import subprocess
+import sys
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from crmcom.transport import proxy_for
 
 API = "https://app.crm.com/backoffice/v2"
 LOCAL = "http://127.0.0.1:8080/v2"
+EACH = pytest.mark.parametrize("kind", ["aiohttp", "httpx", "pyreqwest"])
 
 
 @pytest.mark.parametrize(
@@ -48,33 +50,35 @@ def test_a_socks_proxy_is_refused_with_a_remedy(tools, monkeypatch):
     assert "hunter2" not in str(caught.value)
 
 
-async def test_a_proxy_is_used(tools, monkeypatch):
+@EACH
+async def test_a_proxy_is_used(tools, monkeypatch, kind):
     """The request goes to the proxy, whole URL and all."""
     async with tools.Server([200]) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        async with tools.client("http://127.0.0.1:1/v2") as client:
+        async with tools.client("http://127.0.0.1:1/v2", transport=kind) as client:
             await client.get(tools.account())
     assert proxy.asked[0].path == "http://127.0.0.1:1/v2/accounts/1"
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
+    """A company's own authority, and what it has signed for this machine."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl")
     folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-    command += " -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
-    subprocess.run(
-        [*command.split(), "-keyout", key, "-out", cert], check=True, capture_output=True
-    )
-    return key, cert
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for command in (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem",
+        "req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout key.pem -out asked.csr",
+        "x509 -req -days 2 -in asked.csr -CA ca.pem -CAkey ca.key -extfile names -out cert.pem",
+    ):
+        subprocess.run(["openssl", *command.split()], check=True, capture_output=True, cwd=folder)
+    return folder
 
 
 async def answer_over_tls(certificate):
-    key, cert = certificate
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(cert, key)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
 
     async def serve(reader, writer):
         try:
@@ -89,14 +93,15 @@ async def answer_over_tls(certificate):
     return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
 
 
+@EACH
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_certificates_are_checked(tools, monkeypatch, certificate, trusted):
+async def test_certificates_are_checked(tools, monkeypatch, certificate, trusted, kind):
     """SSL_CERT_FILE names a company's own authority; without it, the error says so at once."""
     if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "ca.pem"))
     async with await answer_over_tls(certificate) as server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
-        async with tools.client(url) as client:
+        async with tools.client(url, transport=kind) as client:
             if trusted:
                 await client.get(tools.account())
             else:
@@ -105,19 +110,45 @@ async def test_certificates_are_checked(tools, monkeypatch, certificate, trusted
     assert tools.time.slept == []
 
 
+@EACH
 @pytest.mark.parametrize("how", ["short", "reset", "silent"])
-async def test_httpx_s_own_transport_behaves_alike(tools, how):
-    """The network is a swappable part: whatever speaks httpx's interface can stand in."""
+async def test_every_transport_behaves_alike(tools, how, kind):
+    """The network is a swappable part: what goes wrong on it is asked again, once."""
     bad = tools.Say(body={"id": "x" * 100}, how=how)
     async with (
         tools.Server([bad, 200]) as server,
-        tools.client(
-            server, transport=httpx.AsyncHTTPTransport(), request_timeout_s=0.15
-        ) as client,
+        tools.client(server, transport=kind, request_timeout_s=0.15) as client,
     ):
         await client.get(tools.account())
     assert client.stats.retries == 1
+
+
+@EACH
+async def test_connections_are_kept(tools, kind):
+    """As many as were ever in flight, for a hundred requests: counted where they arrive."""
+    async with (
+        tools.Server([200] * 100) as server,
+        tools.client(server, transport=kind, max_concurrency=4) as client,
+    ):
+        await client.get(tools.account())
+        await asyncio.gather(*(client.get(tools.account(str(n))) for n in range(99)))
+    assert len(server.asked) == 100
+    assert 1 <= server.connections <= 4
+
+
+async def test_any_transport_of_httpx_s_interface_can_stand_in(tools):
+    async with (
+        tools.Server([200]) as server,
+        tools.client(server, transport=httpx.AsyncHTTPTransport()) as client,
+    ):
+        await client.get(tools.account())
     assert client.connections is None
+
+
+async def test_a_transport_that_is_not_installed_is_named_with_its_remedy(tools, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyreqwest.client", None)
+    with pytest.raises(SettingsError, match=r"pyreqwest.*pip install"):
+        tools.client(API, transport="pyreqwest")
 
 
 async def test_what_is_not_http_is_unavailable(tools):

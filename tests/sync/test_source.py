@@ -31,6 +31,7 @@ KEYS = {
     "page_size": 50,
     "max_concurrency": 3,
     "max_requests_per_second": 2.5,
+    "transport": "httpx",
     "request_timeout_s": 7.0,
     "run_timeout_s": 700.0,
     "start_date": "2024-01-02",
