@@ -36,7 +36,7 @@ EXAMPLES ?= 20000
 model: setup  ## tens of thousands of random sequences of changes, faults, kills and syncs
 	CRMCOM_MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n 2 tests/model/test_model.py
 
-bench: setup  ## a first load beside dlt's rest_api_source; writes docs/performance.md
+bench: setup  ## a first load beside other tools, twenty minutes; writes docs/performance.md
 	$(BIN)/python benchmarks/first_load.py
 
 bench-refresh: setup  ## a year under account_refresh; writes the figures of docs/account-refresh.md
