@@ -36,7 +36,7 @@ contacts = listed("contacts")
 accounts = [
     get(f"accounts/{account['id']}")
     for contact in contacts
-    for account in get(f"contacts/{contact['id']}/accounts", page=1, size=100)["content"]
+    for account in get(f"contacts/{contact['id']}/accounts", page=1, size=100)["content"] or []
 ]
 activities = listed("activities/")
 with duckdb.connect(database) as connection:

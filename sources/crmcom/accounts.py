@@ -40,7 +40,6 @@ async def read_accounts(feed: Feed) -> None:
     last_slice = contacts is None or contacts.caught_up or contacts.error is not None
     # A load that was cut short may have marked them and not have written this.
     cut_short = await feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)
-    await _observe_missing(feed, await feed.stored.rows("accounts", cut_short))
     listed = await _list(feed, run.fan_out | await _pending(feed))
     await _read(feed, listed.column("id").to_pylist(), listed)
     # Where the contacts could not be listed, nobody knows which accounts are new.
@@ -49,6 +48,9 @@ async def read_accounts(feed: Feed) -> None:
     )
     if last_slice and run.backfill is None:
         await _refresh(feed)
+    # What has come back meanwhile was read just now.
+    still_gone = set(cut_short) - feed.run.observed - feed.sent
+    await _observe_missing(feed, await feed.stored.rows("accounts", still_gone))
     feed.result.caught_up = last_slice
     asked = feed.client.stats.requests > 0  # else nobody has told the server's time
     if asked and (contacts is None or contacts.error is None):

@@ -41,9 +41,8 @@ _READERS: dict[str, tuple[Record, Callable[[Feed], Awaitable[None]]]] = {
     "activities": (ACTIVITY, read_activities),
 }
 
-MERGE = {"disposition": "merge", "strategy": "delete-insert", "deduplicated": True}
-"""The one way of writing that a repeated load cannot double (measured with dlt 1.31). A load holds
-no key twice (`Feed.sent`): to look for some would sort all columns of its rows in memory."""
+MERGE = {"disposition": "merge", "strategy": "delete-insert"}
+"""The one way of writing that a repeated load cannot double (measured with dlt 1.31)."""
 
 
 def resource(name: str, run: Run) -> DltResource:

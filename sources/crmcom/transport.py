@@ -14,7 +14,7 @@ import ssl
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -41,12 +41,17 @@ class CertificateRefused(httpx.ConnectError):
 def transport(
     kind: TransportKind, base_url: str, *, max_connections: int
 ) -> httpx.AsyncBaseTransport:
-    """The transport that the setting names. Raises `SettingsError` where it is not installed."""
-    if kind == "httpx":
-        return HttpxTransport(base_url, max_connections=max_connections)
-    if kind == "pyreqwest":
-        return _pyreqwest(base_url, max_connections)
-    return AiohttpTransport(base_url, max_connections=max_connections)
+    """The transport that the setting names.
+
+    Raises `SettingsError` where it is not installed, or where the environment's proxy or
+    certificates are not usable.
+    """
+    make = {"aiohttp": AiohttpTransport, "httpx": HttpxTransport, "pyreqwest": _pyreqwest}[kind]
+    try:
+        return make(base_url, max_connections=max_connections)
+    except OSError as error:  # an `ssl.SSLError` is one
+        why = error.strerror or "it holds no certificate"
+    raise SettingsError(f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {why}; correct or unset it")
 
 
 class HttpxTransport(httpx.AsyncHTTPTransport):
@@ -73,7 +78,7 @@ class HttpxTransport(httpx.AsyncHTTPTransport):
         raise CertificateRefused(_UNTRUSTED)
 
 
-def _pyreqwest(base_url: str, max_connections: int) -> httpx.AsyncBaseTransport:
+def _pyreqwest(base_url: str, *, max_connections: int) -> httpx.AsyncBaseTransport:
     """Rust's reqwest. It trusts what the system trusts, and what `SSL_CERT_FILE` holds."""
     try:
         from pyreqwest.client import ClientBuilder  # noqa: PLC0415 - an extra
@@ -113,6 +118,7 @@ def _pyreqwest(base_url: str, max_connections: int) -> httpx.AsyncBaseTransport:
     if proxy := proxy_for(base_url):
         builder = builder.proxy(ProxyBuilder.all(proxy))
     if trusted := os.environ.get("SSL_CERT_FILE"):
+        ssl.create_default_context(cafile=trusted)  # which unlike Rust refuses what is none
         builder = builder.add_root_certificate_pem(Path(trusted).read_bytes())
     return Transport(builder.build())
 
@@ -236,6 +242,21 @@ def _translated(error: aiohttp.ClientError | OSError) -> httpx.TransportError:
             return httpx.RemoteProtocolError("the server does not speak HTTP")
 
 
+def _parsed(proxy: str) -> SplitResult:
+    """Its text is never repeated: it may hold a password, and may be no URL because of it."""
+    try:
+        target = urlsplit(proxy)
+        valid = bool(target.hostname) and target.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError(
+            "the environment's proxy is not a URL like http://user:password@host:3128: in its "
+            "user and password, write / # and other signs percent-encoded"
+        )
+    return target
+
+
 def proxy_for(url: str) -> str | None:
     """The environment's proxy for `url`, or None.
 
@@ -250,7 +271,7 @@ def proxy_for(url: str) -> str | None:
         return None
     if "://" not in proxy:
         proxy = f"http://{proxy}"
-    target = urlsplit(proxy)
+    target = _parsed(proxy)
     if target.scheme not in ("http", "https"):
         raise SettingsError(
             f"the environment's proxy is a {target.scheme}:// one: set HTTPS_PROXY to an "

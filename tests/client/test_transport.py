@@ -50,6 +50,37 @@ def test_a_socks_proxy_is_refused_with_a_remedy(tools, monkeypatch):
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:hunter/2@p:3128",
+        "http://user:hun#ter2@p:1",
+        "http://p:99999",
+        "http://[",
+        "://",
+    ],
+)
+def test_a_proxy_that_is_no_url_is_named_without_its_password(tools, monkeypatch, proxy):
+    """A sign that is not percent-encoded makes the password a part of the address."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(SettingsError, match="percent-encoded") as caught:
+        proxy_for(API)
+    assert "hun" not in str(caught.value)
+    assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@EACH
+@pytest.mark.parametrize("holds", [None, "no certificate"])
+def test_certificates_that_cannot_be_read_are_named(tools, monkeypatch, tmp_path, kind, holds):
+    """At once, by their setting: nothing was asked and nothing written yet."""
+    file = tmp_path / "ca.pem"
+    if holds is not None:
+        file.write_text(holds)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    with pytest.raises(SettingsError, match="SSL_CERT_FILE"):
+        tools.client(API, transport=kind)
+
+
 @EACH
 async def test_a_proxy_is_used(tools, monkeypatch, kind):
     """The request goes to the proxy, whole URL and all."""
