@@ -114,6 +114,7 @@ class Client:
         self._health[auth.LOGIN.endpoint.name] = Health(after=1)
         self._session: auth.Session | None = None
         self._login = asyncio.Lock()
+        self._logins_in_vain = 0
         self._refused: LoginRefused | None = None
         self._bearer = self.learned.bearer or False
         self._introduction = asyncio.Lock()
@@ -342,7 +343,8 @@ class Client:
                 return None
             self._bearer = True
             return "form of the token"
-        if session is None:
+        # Many who wait would each log in anew, and the API locks who does that.
+        if session is None or self._logins_in_vain > 1:
             return None
         if self._session is session:
             self._session = None  # whoever comes next logs in
@@ -381,6 +383,7 @@ class Client:
                     "password", "the user's password has expired; logins still work, for now"
                 )
             self._session = session
+            self._logins_in_vain += 1
             return reply
         raise self._refuse(auth.login_refused(answer.body, evidence))
 
@@ -406,6 +409,7 @@ class Client:
     def _see_known(self, request: Request) -> None:
         if request is not auth.LOGIN:  # whose answer says nothing of the token that it gives
             self.learned.bearer = self._bearer
+            self._logins_in_vain = 0
 
     def _see_clock(self, at: datetime | None) -> None:
         if at is None:

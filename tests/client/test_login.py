@@ -108,6 +108,18 @@ async def test_a_token_is_renewed_before_it_expires(tools, in_token):
     assert client.stats.causes == {}
 
 
+async def test_tokens_that_are_all_refused_after_a_while_end_it_soon(tools):
+    """However many wait: each of them would log in anew, and the API locks who does."""
+    api = Api(tools)
+    async with tools.Server(api) as server, tools.client(server, **WHO) as client:
+        await client.get(tools.account())
+        api.scheme = "no longer "
+        asking = [client.get(tools.account(str(n))) for n in range(60)]
+        found = await asyncio.gather(*asking, return_exceptions=True)
+    assert {type(f) for f in found} == {LoginRefused}
+    assert api.logins <= 3
+
+
 async def test_a_fresh_token_that_is_refused_ends_it(tools):
     """In both forms, without another login: the error names secret_key, and nobody asks again."""
     api = Api(tools)
