@@ -86,8 +86,7 @@ def _pyreqwest(base_url: str, *, max_connections: int) -> httpx.AsyncBaseTranspo
         from pyreqwest.proxy import ProxyBuilder  # noqa: PLC0415
     except ImportError:
         raise SettingsError(
-            f"{setting('transport')} is pyreqwest, which is not installed: "
-            "pip install 'crmcom-warehouse[pyreqwest]'"
+            f"{setting('transport')} is pyreqwest, which is not installed: pip install pyreqwest"
         ) from None
 
     class Transport(Reqwest):
