@@ -186,17 +186,17 @@ def _any_loaded(run: Run) -> bool:
 
 
 def _load(run: Run, outcome: Outcome, make: Callable[[], Pipeline], file: Path) -> None:
-    from dlt.pipeline.exceptions import PipelineStepFailed
-
     error: CrmcomError | None = None
-    try:
-        with _quiet_environment(), _without_pandas():
+    with _quiet_environment(), _without_pandas():  # dlt tells of a run as soon as it is imported
+        from dlt.pipeline.exceptions import PipelineStepFailed
+
+        try:
             _load_slices(make(), run, outcome, file)
-    except Exception as failed:
-        if not isinstance(failed, PipelineStepFailed) and not any(map(is_full, chain(failed))):
-            raise
-        # dlt's exception holds our source, and so our settings: it ends here.
-        error = _cause(failed, run)
+        except Exception as failed:
+            if not isinstance(failed, PipelineStepFailed) and not any(map(is_full, chain(failed))):
+                raise
+            # dlt's exception holds our source, and so our settings: it ends here.
+            error = _cause(failed, run)
     if error is not None:
         raise error
 
@@ -247,7 +247,6 @@ def _cause(failed: BaseException, run: Run) -> CrmcomError:
 
 
 def _pipeline(workspace: Workspace, draft: Draft, dataset: str, destination: str) -> Pipeline:
-    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     import dlt
 
     # The destination is to be the only truth. dlt's working directory may hold a package of a

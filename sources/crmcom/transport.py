@@ -34,10 +34,6 @@ if TYPE_CHECKING:
 KEEPALIVE_S = 14
 
 
-class CertificateRefused(httpx.ConnectError):
-    """The server's certificate is not one that we trust. Asking again will not change it."""
-
-
 def transport(
     kind: TransportKind, base_url: str, *, max_connections: int
 ) -> httpx.AsyncBaseTransport:
@@ -69,14 +65,6 @@ class HttpxTransport(httpx.AsyncHTTPTransport):
             ),
         )
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            return await super().handle_async_request(request)
-        except httpx.ConnectError as error:
-            if not _is_about_a_certificate(error):
-                raise
-        raise CertificateRefused(_UNTRUSTED)
-
 
 def _pyreqwest(base_url: str, *, max_connections: int) -> httpx.AsyncBaseTransport:
     """Rust's reqwest. It trusts what the system trusts, and what `SSL_CERT_FILE` holds."""
@@ -89,28 +77,19 @@ def _pyreqwest(base_url: str, *, max_connections: int) -> httpx.AsyncBaseTranspo
             f"{setting('transport')} is pyreqwest, which is not installed: pip install pyreqwest"
         ) from None
 
-    class Transport(Reqwest):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            try:
-                return await super().handle_async_request(request)
-            except httpx.ConnectError as error:
-                if not _is_about_a_certificate(error):
-                    raise
-            raise CertificateRefused(_UNTRUSTED)
-
     # Packed bodies, redirects and the environment's proxies are dealt with elsewhere.
     builder = (
         ClientBuilder()
         .max_connections(max_connections)
         .pool_max_idle_per_host(max_connections)
         .pool_idle_timeout(timedelta(seconds=KEEPALIVE_S))
-        .follow_redirects(False)  # noqa: FBT003
-        .error_for_status(False)  # noqa: FBT003
-        .gzip(False)  # noqa: FBT003
-        .deflate(False)  # noqa: FBT003
-        .brotli(False)  # noqa: FBT003
-        .zstd(False)  # noqa: FBT003
-        .referer(False)  # noqa: FBT003
+        .follow_redirects(enable=False)
+        .error_for_status(enable=False)
+        .gzip(enable=False)
+        .deflate(enable=False)
+        .brotli(enable=False)
+        .zstd(enable=False)
+        .referer(enable=False)
         .http1_only()
         .no_proxy()
     )
@@ -119,13 +98,14 @@ def _pyreqwest(base_url: str, *, max_connections: int) -> httpx.AsyncBaseTranspo
     if trusted := os.environ.get("SSL_CERT_FILE"):
         ssl.create_default_context(cafile=trusted)  # which unlike Rust refuses what is none
         builder = builder.add_root_certificate_pem(Path(trusted).read_bytes())
-    return Transport(builder.build())
+    return Reqwest(builder.build())
 
 
-_UNTRUSTED = "the server's certificate is not trusted"
+def is_untrusted(error: BaseException | None) -> bool:
+    """Whether the server's certificate is not one that we trust: asking again will not change it.
 
-
-def _is_about_a_certificate(error: BaseException | None) -> bool:
+    Each transport says so in its own words, somewhere along the chain of causes.
+    """
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError) or "certificate" in str(error).lower():
             return True
@@ -230,7 +210,7 @@ def _translated(error: aiohttp.ClientError | OSError) -> httpx.TransportError:
         case TimeoutError():
             return httpx.ReadTimeout("time-out while reading")
         case aiohttp.ClientConnectorCertificateError():
-            return CertificateRefused(_UNTRUSTED)
+            return httpx.ConnectError("the server's certificate is not trusted")
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
             return httpx.ProxyError("no connection through the proxy")
         case aiohttp.ClientConnectorError():

@@ -16,7 +16,7 @@ import httpx
 
 from crmcom.errors import BrokenReply, CrmcomError, Evidence, SettingsError, Unreachable
 from crmcom.settings import setting
-from crmcom.transport import CertificateRefused
+from crmcom.transport import is_untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,14 +106,15 @@ class Wire:
                 return await self._follow(asked, sent)
         except (TimeoutError, httpx.TimeoutException):
             failed = Unreachable("time-out", evidence)
-        except CertificateRefused:
-            failed = SettingsError(
-                f"the certificate of {sent.url.host} is not trusted: check {setting('base_url')}; "
-                "for a company's own authority set SSL_CERT_FILE",
-                evidence,
-            )
-        except httpx.ConnectError:
+        except httpx.ConnectError as error:
             failed = Unreachable("no connection", evidence)
+            if is_untrusted(error):
+                failed = SettingsError(
+                    f"the certificate of {sent.url.host} is not trusted: "
+                    f"check {setting('base_url')}; "
+                    "for a company's own authority set SSL_CERT_FILE",
+                    evidence,
+                )
         except httpx.ProxyError:
             failed = Unreachable("no connection through the proxy", evidence)
         except httpx.DecodingError:

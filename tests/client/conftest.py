@@ -181,10 +181,8 @@ class Tools:
     def client(self, server: Server | str, **options: Any) -> Client:
         base_url = server if isinstance(server, str) else server.url
         given = {k: options.pop(k) for k in ("patience", "learned") if k in options}
-        if not isinstance(options.get("transport"), str | None):
+        if not isinstance(options.get("transport", ""), str):
             given["transport"] = options.pop("transport")
-        elif options.get("transport") is None:
-            options.pop("transport", None)
         if not options.keys() & {"access_token", "username"}:
             options.setdefault("api_key", "the-secret-key-0123456789")
         return Client(
