@@ -121,10 +121,14 @@ class Concurrency:
 class Pace:
     """The rate that the server takes.
 
-    Unlimited until refusals show a limit. Then: just below the rate that was refused (`hold`),
-    slowly through it (`crawl`), and where nothing happens ever faster (`surge`), so that a limit
-    that doubled is found within ten seconds. Each hold after a refusal at the same rate is twice
-    as long as the last, until a refusal is paid for with `PRICE` accepted requests.
+    Unlimited until refusals show a limit. The first ones tell nothing of how large it is: we halve
+    our rate until more is accepted than refused (`fall`), and go up from there (`search`). Where
+    nothing at all is accepted meanwhile, a window is full: what it held is what fits into one.
+
+    Then: just below the rate that was refused (`hold`), slowly through it (`crawl`), and where
+    nothing happens ever faster (`surge`), so that a limit that doubled is found within ten
+    seconds. Each hold after a refusal at the same rate is twice as long as the last, until a
+    refusal is paid for with `PRICE` accepted requests.
 
     A `Retry-After` holds everybody back, with one exception. One second is the header's smallest
     step, which servers round milliseconds up to: a lone refusal with it, among others that are
@@ -138,9 +142,11 @@ class Pace:
     HOLD_S, LONGEST_HOLD_S = 3.0, 15.0
     CRAWL_S, CRAWL = 1.5, 0.08
     SURGE = 1.5
+    SEARCH_S, SEARCH = 0.2, 4.0
     SLACK_S = 0.02
     FLOOR = 0.5
     BLOCKED_S = 0.1
+    CLOSED = 12
     SETTLE_S = 0.25
 
     def __init__(self, maximum: float | None = None) -> None:
@@ -149,11 +155,12 @@ class Pace:
         self._good = math.inf  # the rate to hold
         self._hold_s = 0.0
         self._since = -math.inf  # when the hold began
+        self._is_falling = self._is_searching = False
         self._next = -math.inf
         self._flowing_since: float | None = None
         self._flow_accepted = 0
         self._sent, self._accepted = _LastSecond(), _LastSecond()
-        self._epoch = self._epoch_accepted = 0
+        self._epoch = self._epoch_accepted = self._epoch_refused = 0
         self._in_a_row = 0
         self._was_blocked = False
         self._confirmed, self._good_before = 0, 1.0
@@ -166,12 +173,12 @@ class Pace:
 
     def rate(self, now: float) -> float:
         """Requests per second, now."""
-        over_s = now - self._since - self._hold_s
-        grown = 1.0
-        if over_s > 0:
-            grown += self.CRAWL * min(1.0, over_s / self.CRAWL_S)
-        if over_s > self.CRAWL_S:
-            grown *= self.SURGE ** min(over_s - self.CRAWL_S, 60.0)
+        over_s = max(0.0, now - self._since - self._hold_s)
+        if self._is_searching:
+            grown: float = self.SEARCH ** min(over_s, 30.0)
+        else:
+            grown = 1 + self.CRAWL * min(1.0, over_s / self.CRAWL_S)
+            grown *= self.SURGE ** min(max(0.0, over_s - self.CRAWL_S), 60.0)
         return min(self.maximum, self._good * grown)
 
     def wait_s(self, now: float) -> float:
@@ -198,6 +205,8 @@ class Pace:
         self._in_a_row = 0
         self._epoch_accepted += 1
         self._flow_accepted += 1
+        if self._is_falling and self._epoch_accepted > max(4, self._epoch_refused):
+            self._search(now)
 
     def refused(self, epoch: int, now: float, retry_after_s: float | None) -> None:
         self._refusals += 0.02 * (1 - self._refusals)
@@ -208,19 +217,27 @@ class Pace:
             if retry_after_s is not None and long:
                 self._pause(now, retry_after_s)
             return
+        self._epoch_refused += 1
         rate = min(self.rate(now), self._sending_rate(now))
+        is_first = self._is_unknown()
         enough = max(5 if self._tolerated else 3, self.BLOCKED_S * rate)
-        if self._good == math.inf and not self._tolerated:
-            enough = 5
-        blocked = long or self._in_a_row >= enough
-        if blocked or not self._is_tolerable(now):
-            pause_s = 1.0 if retry_after_s is None else retry_after_s
-            self._slow_down(now, rate, pause_s if blocked else None)
+        if self._is_falling or is_first:
+            enough = self.CLOSED
+        if long or self._in_a_row >= enough:
+            self._slow_down(now, rate, 1.0 if retry_after_s is None else retry_after_s)
+        elif self._is_falling or (is_first and self._in_a_row > 2):
+            if is_first or self._epoch_refused > max(2, self._epoch_accepted):
+                self._fall(now, rate)
+        elif not self._is_tolerable(now):
+            self._slow_down(now, rate, None)
 
     # --- decided -------------------------------------------------------------------------
 
+    def _is_unknown(self) -> bool:
+        return self._good == math.inf and not self._tolerated
+
     def _is_tolerable(self, now: float) -> bool:
-        if self._good == math.inf and not self._tolerated:
+        if self._is_unknown():
             # Too little is known for a rate: one refusal among the first few requests.
             return self._sent.count(now) < 20 or self._flowing_s(now) < 1
         if self._refusals <= self._tolerated:
@@ -228,6 +245,17 @@ class Pace:
         # A window that was filled at the old rate goes on refusing for a while.
         settle_s = max(self.SETTLE_S, 10 / self._good)
         return self._series_cuts > 0 and now - self._since < settle_s
+
+    def _fall(self, now: float, rate: float) -> None:
+        self._is_falling = True
+        self._good, self._hold_s = max(self.FLOOR, rate / 2), self.LONGEST_HOLD_S
+        self._begin_epoch(now)
+
+    def _search(self, now: float) -> None:
+        """Something is accepted: the limit is not far above."""
+        self._is_falling, self._is_searching = False, True
+        self._good *= self._epoch_accepted / (self._epoch_accepted + self._epoch_refused)
+        self._since, self._hold_s = now, self.SEARCH_S
 
     def _slow_down(self, now: float, rate: float, blocked_s: float | None) -> None:
         if now > self._since + self._hold_s:
@@ -248,6 +276,7 @@ class Pace:
             earned_s = min(self.LONGEST_HOLD_S, self.HOLD_S * 2**self._confirmed)
             self._hold_s = max(self.HOLD_S, min(price_s, earned_s))
         self._was_blocked = blocked_s is not None
+        self._is_falling = self._is_searching = False
         if blocked_s is not None:
             self._pause(now, blocked_s)
             self._in_a_row = 0
@@ -255,10 +284,13 @@ class Pace:
             self._begin_series(new)
             self._tolerated = 0.0
         self._good = max(self.FLOOR, new)
+        self._begin_epoch(now)
+
+    def _begin_epoch(self, now: float) -> None:
         self._since = max(now, self.paused_until)
         self._next = now + 1 / self._good
         self._epoch += 1
-        self._epoch_accepted = 0
+        self._epoch_accepted = self._epoch_refused = 0
 
     def _pause(self, now: float, seconds: float) -> None:
         self.paused_until = max(self.paused_until, now + seconds)
@@ -272,8 +304,10 @@ class Pace:
         if blocked_s is not None and blocked_s > 1:
             # The quota of a longer time is used up: what it held must last that long.
             return self._flow_accepted / (flowing_s + blocked_s)
-        if self._good == math.inf:
+        if self._good == math.inf or self._is_falling:
             return accepted
+        if self._is_searching and blocked_s is None:
+            return rate
         if blocked_s is not None and self._was_blocked and flowing_s < 1.5:
             return rate * 0.7  # again, and at once
         if blocked_s is None and self._series_cuts > 1:

@@ -69,6 +69,21 @@ class Bucket:
 
 
 @dataclass
+class Leaky:
+    """`limit` a second, evenly; a tenth of a second's worth may come at once."""
+
+    limit: int
+    free_at: float = 0.0
+
+    def ask(self, now):
+        at = max(self.free_at, now - 0.1)
+        if at > now:
+            return max(1, round(at - now))
+        self.free_at = at + 1 / self.limit
+        return None
+
+
+@dataclass
 class Noise:
     """Refuses at random, whatever the pace."""
 
@@ -156,6 +171,16 @@ def test_other_kinds_of_limit_are_met(server, limit):
     log = play(server(limit), 120)
     assert log.rate(20, 120) >= 0.9 * limit
     assert log.refused(20, 120) < 0.015
+
+
+@pytest.mark.parametrize("server", [Sliding, Fixed, Bucket, Leaky])
+@pytest.mark.parametrize("limit", [20, 100])
+@pytest.mark.parametrize("latency_s", [0.002, 0.02])
+def test_an_unknown_limit_is_found_at_once(server, limit, latency_s):
+    """Eleven seconds' worth of requests, from the first one on, within 6 % of eleven seconds."""
+    log = play(server(limit), 12, latency=lambda _: latency_s)
+    accepted = [at for at, is_accepted in log.sent if is_accepted]
+    assert accepted[11 * limit - 1] <= 11 * 1.06
 
 
 @pytest.mark.parametrize("server", [Sliding, Fixed])
