@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow model bench bench-refresh check format docs lock clean
+.PHONY: help setup demo test test-slow model bench bench-pace bench-refresh check format docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ model: setup  ## tens of thousands of random sequences of changes, faults, kills
 
 bench: setup  ## a first load beside other tools, twenty minutes; writes docs/performance.md
 	$(BIN)/python benchmarks/first_load.py
+
+bench-pace: setup  ## a limit that nobody told; writes the figures of docs/pace.md
+	$(BIN)/python benchmarks/pace.py
 
 bench-refresh: setup  ## a year under account_refresh; writes the figures of docs/account-refresh.md
 	$(BIN)/python benchmarks/account_refresh.py

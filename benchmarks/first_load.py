@@ -79,8 +79,8 @@ def rows(database: Path) -> dict[str, int]:
         }
 
 
-def stats(server: dict[str, str]) -> dict[str, int]:
-    with urllib.request.urlopen(server["stats_url"]) as reply:
+def stats(server: dict[str, str], query: str = "") -> dict[str, int]:
+    with urllib.request.urlopen(server["stats_url"] + query) as reply:
         found: dict[str, int] = json.load(reply)
         return found
 

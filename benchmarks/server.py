@@ -3,7 +3,8 @@
 It answers GET requests from bytes that are kept: each target (path and query) is rendered by the
 sandbox's own handlers when it is first asked, and copied to the socket from then on. A benchmark
 therefore asks everything once before it counts. Prints its address as one line of JSON.
-`GET /_bench/stats` tells and resets the counts of requests and of refusals.
+`GET /_bench/stats` tells and resets the counts of requests and of refusals; with `?rate=50` it
+sets the limit as well.
 """
 
 from __future__ import annotations
@@ -120,6 +121,8 @@ class Connection(asyncio.Protocol):
 
     def _response(self, target: bytes) -> bytes:
         if target.startswith(STATS.encode()):
+            if rate := parse_qs(target.partition(b"?")[2]).get(b"rate"):
+                self._pace.rate = float(rate[0])
             told = json.dumps(self._counts).encode()
             self._counts.update(requests=0, refused=0, connections=0)
             return self._store.http(Reply(told))
