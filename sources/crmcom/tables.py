@@ -114,6 +114,7 @@ class Shaper:
         paths = [tuple(f.path.split(".")) for f in record.fields]
         self._documented = {p[:n] for p in paths for n in range(1, len(p) + 1)}
         self._documented |= {(c.path,) for c in record.children}
+        self._amounts = [f for f in record.fields if f.kind == "decimal"]
         self._habit = _Habit()
         self._reader = tolerant.Reader(record, sender, drift)
 
@@ -172,7 +173,9 @@ class Shaper:
                         newlines_in_values=True,
                     ),
                 )
-            except pa.ArrowInvalid:
+            except pa.ArrowInvalid as error:
+                if "unexpected field" in str(error):
+                    return None  # whatever the habit
                 continue
             self._habit = habit
             return table if table.num_rows == len(raws) else None
@@ -252,7 +255,7 @@ class Shaper:
     def _lost_amounts(self, flat: Mapping[str, Any], raw: bytes) -> list[Reject]:
         """A row whose amount could not be read is loaded, and counted: a null amount would
         otherwise pass for one that the API did not send."""
-        lost = [f for f in self._record.fields if f.kind == "decimal" and f.column not in flat]
+        lost = [f for f in self._amounts if f.column not in flat]
         return [
             Reject(flat["id"], f"{f.path}: {flat[variant(f.column)]!r} is no amount", _payload(raw))
             for f in lost

@@ -88,13 +88,21 @@ def storable(text: str) -> str:
 
 def dump(value: object) -> str:
     """JSON text; numbers keep their digits."""
+    try:
+        return _encode(value)
+    except TypeError:  # somewhere in it is a Decimal
+        return _dump_exactly(value)
+
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _dump_exactly(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(str(k))}:{dump(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(dump(v) for v in value) + "]"
-    if isinstance(value, Decimal):
-        return str(value)
-    return json.dumps(value)
+    return str(value) if isinstance(value, Decimal) else _encode(value)
 
 
 def as_flag(value: object) -> bool | None:
@@ -128,11 +136,16 @@ def as_decimal(value: object) -> Decimal | None:
 
 def as_time(value: object) -> datetime | None:
     """Epoch seconds to naive UTC. Raises `Unreadable` for an epoch beyond the year 9999."""
-    is_int = isinstance(value, int) and not isinstance(value, bool)
-    try:
-        number = Decimal(value) if is_int else as_decimal(value)  # type: ignore[arg-type]
-    except _Rounded:
-        raise _Misfit from None
+    number: Decimal | None
+    if isinstance(value, int) and not isinstance(value, bool):
+        if MIN_EPOCH_S <= value <= MAX_EPOCH_S:
+            return _EPOCH + timedelta(seconds=value)
+        number = Decimal(value)
+    else:
+        try:
+            number = as_decimal(value)
+        except _Rounded:
+            raise _Misfit from None
     if number is None:
         return None
     if abs(number) > MAX_EPOCH_S:
@@ -195,6 +208,10 @@ class Reader:
             if value is None and below is not None:
                 continue
             if isinstance(below, Field):
+                # Most values are text, and a call for each costs more than all the rest.
+                if below.kind == "text" and value.__class__ is str and value.isascii():
+                    flat[below.column] = storable(value) if "\0" in value else value
+                    continue
                 put(flat, below.column, below.kind, value, where=below.path)
             elif isinstance(below, dict) and isinstance(value, dict):
                 self._walk(value, below, (*path, key), sink)
