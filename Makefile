@@ -57,8 +57,9 @@ format: setup  ## put the code in its usual form
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix transforms
 
-docs: setup  ## write docs/commands.md from the commands' own help
+docs: setup  ## write the reference from the code, and build the site in build/site
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/site.py
 
 lock:  ## compile requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

@@ -192,16 +192,29 @@ def test_the_architecture_has_a_line_for_every_file(package):
     assert set(re.findall(r"`(\w+\.py)`", rows)) == files
 
 
-def test_the_page_of_commands_is_what_the_commands_say():
+@pytest.mark.parametrize("page", ["commands", "settings"])
+def test_the_reference_is_what_the_code_says(page):
     """`make docs` writes it anew."""
     done = subprocess.run(
-        (sys.executable, "-c", "import generate; print(generate.commands(), end='')"),
+        (sys.executable, "-c", f"import generate; print(generate.{page}(), end='')"),
         cwd=ROOT / "docs",
         capture_output=True,
         text=True,
         check=True,
     )
-    assert TEXTS["docs/commands.md"] == done.stdout
+    assert TEXTS[f"docs/{page}.md"] == done.stdout
+
+
+def test_the_site_builds_and_knows_every_page():
+    """Strictly: a link or an anchor that leads nowhere, or a page that nobody finds, ends it."""
+    done = subprocess.run(
+        (sys.executable, "docs/site.py"), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {f"{page.removesuffix('.md')}.html" for page in PAGES if page != "README.md"} <= {
+        str(found.relative_to(ROOT / "build/site")).replace("/index.html", "/README.html")
+        for found in (ROOT / "build/site").rglob("*.html")
+    }
 
 
 def test_every_exit_code_is_explained_in_the_readme():
