@@ -6,6 +6,8 @@ through the load path of a sync, 20,000 rows at a time; the daily build with its
 Once with 20,000 accounts and once with 200,000. Writes docs/size.md.
 """
 
+# ruff: noqa: PLC0415 - a step imports what it needs, and its memory is its own
+
 from __future__ import annotations
 
 import argparse
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from crmcom_pipelines.publish import Draft, Workspace
 
 REPORT = Path(__file__).parent.parent / "docs" / "size.md"
+BEGIN, END = "<!-- figures: written by `make bench-size` -->", "<!-- end of figures -->"
 DATASET = "crmcom"
 START = datetime(2025, 1, 1, 2)  # noqa: DTZ001 - as the warehouse holds times
 STEPS = ("rebuild", "append", "daily build", "publish")
@@ -43,7 +46,8 @@ WORLD = """
         n,
         md5('account ' || n) as account_id,
         md5('contact ' || (n * 5 // 6)) as contact_id,
-        ['EUR', 'EUR', 'EUR', 'USD', 'GBP', 'KWD', null][1 + drawn(n, 'currency', 7)] as currency_code,
+        ['EUR', 'EUR', 'EUR', 'USD', 'GBP', 'KWD', null][1 + drawn(n, 'currency', 7)]
+            as currency_code,
         ['Residential', 'Business', 'Key'][1 + drawn(n, 'kind', 3)] as classification,
         'Net ' || (15 * (1 + drawn(n, 'terms', 4))) as payment_terms,
         -- Days between two changes of its amounts.
@@ -78,7 +82,8 @@ READINGS = """
         case
             when is_missing then null
             when cents > 0 and payer < 3
-                then cast(cents // (1 + drawn(n, level, 3)) as decimal(12, 0)) * cast(0.01 as decimal(3, 2))
+                then cast(cents // (1 + drawn(n, level, 3)) as decimal(12, 0))
+                    * cast(0.01 as decimal(3, 2))
             else 0
         end as overdue_amount,
         case when not is_missing and n % 3 = 0 then 500 end as credit_limit,
@@ -105,7 +110,7 @@ def readings(day: int) -> str:
 
 def insert(table: str, query: str) -> str:
     """The rows of a query, with a load's id, as a load would have left them."""
-    return f'insert into {DATASET}."{table}" by name select *, \'0\' as _dlt_load_id from ({query})'
+    return f"insert into {DATASET}.\"{table}\" by name select *, '0' as _dlt_load_id from ({query})"
 
 
 def generate(path: Path, accounts: int, days: int) -> Figures:
@@ -120,8 +125,8 @@ def generate(path: Path, accounts: int, days: int) -> Figures:
             db.execute(
                 insert(
                     "accounts",
-                    f"select account_id as id, contact_id, currency_code, 'A-' || n as number, {synced}"
-                    " from world",
+                    "select account_id as id, contact_id, currency_code, 'A-' || n as number,"
+                    f" {synced} from world",
                 )
             )
             db.execute(
@@ -279,7 +284,8 @@ def measured(step: str, path: Path, accounts: int, days: int) -> Figures:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{step} ended with {process.returncode}")
-    figures = json.loads(said) | {"peak_mb": used.ru_maxrss // 1024}
+    cpu_s = used.ru_utime + used.ru_stime
+    figures = json.loads(said) | {"cpu_s": cpu_s, "peak_mb": used.ru_maxrss // 1024}
     print(f"{accounts:,} accounts, {step}: {figures}", file=sys.stderr, flush=True)
     return figures
 
@@ -305,6 +311,33 @@ def main() -> None:
         path = given.folder / "warehouse.duckdb"
         print(json.dumps(run_step(given.step, path, given.accounts[0], given.days)))
         return
+    rows = []
+    for accounts in given.accounts:
+        with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+            path = Path(folder) / "warehouse.duckdb"
+            held = measured("generate", path, accounts, given.days)["rows"]
+            rows += [
+                (accounts, held, step, measured(step, path, accounts, given.days)) for step in STEPS
+            ]
+    write_report(rows, given.days)
+
+
+def write_report(rows: list[tuple[int, int, str, Figures]], days: int) -> None:
+    lines = [
+        "| accounts | readings | step | seconds | CPU seconds | peak MB |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {accounts:,} | {held:,} | {step} | {f['seconds']:.0f} | {f['cpu_s']:.0f}"
+            f" | {f['peak_mb']:,} |"
+            for accounts, held, step, f in rows
+        ),
+        "",
+        f"{days} days; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.",
+    ]
+    figures = "\n".join([BEGIN, *lines, END])
+    text = REPORT.read_text()
+    before, rest = text.split(BEGIN)
+    REPORT.write_text(before + figures + rest.split(END)[1])
 
 
 if __name__ == "__main__":

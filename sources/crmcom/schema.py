@@ -52,7 +52,7 @@ class RawTable:
         if "run_id" not in self.primary_key:
             return None
         key = ", ".join(self.primary_key)
-        return f"({key}) in (select {key} from {{staging_table}})"
+        return f"({key}) in (select {key} from {{staging_table}})"  # noqa: S608 - names of ours
 
     def hints(self, table: pa.Table) -> dict[str, Any]:
         """dlt's column hints for a conformed table."""

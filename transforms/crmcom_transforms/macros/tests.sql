@@ -30,7 +30,7 @@
         {%- endif -%}
     {%- endif -%}
     {#- Without any accounts, no day. -#}
-    {%- set never = modules.datetime.date(9999, 12, 30) -%}
+    {%- set never = modules.datetime.date(9999, 12, 1) -%}
     {{ return((never, never)) }}
 {% endmacro %}
 
