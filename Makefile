@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow model bench bench-pace bench-refresh check format docs lock clean
+.PHONY: help setup demo test test-slow model bench bench-pace bench-refresh bench-size check format \
+	docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +45,9 @@ bench-pace: setup  ## a limit that nobody told; writes the figures of docs/pace.
 
 bench-refresh: setup  ## a year under account_refresh; writes the figures of docs/account-refresh.md
 	$(BIN)/python benchmarks/account_refresh.py
+
+bench-size: setup  ## a year of 20,000 and of 200,000 accounts; writes the figures of docs/size.md
+	$(BIN)/python benchmarks/size.py
 
 check: setup  ## lint, types, SQL style, import rules
 	$(BIN)/ruff check .

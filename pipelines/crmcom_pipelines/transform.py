@@ -36,6 +36,7 @@ _STATUS: dict[str, Status] = {
     "skipped": "skipped",
 }
 _ROWS_SHOWN = 3
+MEMORY_GIB = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def transform(
     it serves: a report as of a past day is made like this, in a file of its own. `tests` checks the
     data; `unit_tests` the project's logic, on rows of its own. `work_dir` holds what dbt keeps
     between runs, which spares the next one 3 s if `database` and `vars` are the same.
-    `memory_limit` is DuckDB's, such as `4GiB`.
+    `memory_limit` is DuckDB's; 3 GiB unless given, or what DuckDB takes where there is less.
 
     A model or test that fails is told in the result, never raised.
     """
@@ -190,7 +191,7 @@ def _write_profile(
             # Everything that is used is built in; nothing is ever fetched.
             "autoinstall_known_extensions": False,
             "temp_directory": _literal(work_dir / "spill"),
-            **({"memory_limit": memory_limit} if memory_limit else {}),
+            "memory_limit": memory_limit or _memory_limit(),
         },
     }
     if source is not None:
@@ -199,6 +200,19 @@ def _write_profile(
     # JSON is YAML.
     text = json.dumps(profile, indent=2, ensure_ascii=False)
     (work_dir / "profiles.yml").write_text(text, encoding="utf-8")
+
+
+def _memory_limit() -> str:
+    """So that a full build stays within 4 GiB, dbt included; DuckDB's own limit is 80 % of the
+    machine or container, which may be less."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        row = connection.execute("select current_setting('memory_limit')").fetchone()
+    own = str(row[0]) if row else ""
+    number, unit = own.split()
+    is_more = unit == "TiB" or (unit == "GiB" and float(number) > MEMORY_GIB)
+    return f"{MEMORY_GIB}GiB" if is_more else own
 
 
 def _literal(path: Path) -> str:

@@ -197,11 +197,12 @@ def _own_tables(name: str) -> list[str]:
 def _marked(table: str, rows: pa.Table) -> Any:
     raw = RAW_TABLES[table]
     rows = raw.conform(rows)
+    scope = {"destination_scope": raw.replaced} if raw.replaced else {}
     hints = dlt.mark.make_hints(
         table_name=table,
         primary_key=raw.primary_key,
         merge_key=raw.merge_key,
-        write_disposition=MERGE,  # type: ignore[arg-type]
+        write_disposition=MERGE | scope,  # type: ignore[arg-type]
         columns=raw.hints(rows),
     )
     return dlt.mark.with_hints(rows, hints, create_table_variant=True)

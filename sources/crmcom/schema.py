@@ -42,6 +42,18 @@ class RawTable:
         schema = pa.schema([_keyed(f, self.primary_key) for f in [*self.schema, *extra]])
         return pa.table(list(columns.values()), schema=schema)
 
+    @property
+    def replaced(self) -> str | None:
+        """The stored rows that a load replaces, for dlt, where a run's rows are new ones.
+
+        They are those of the same key, as ever. Said like this, DuckDB skips what other runs have
+        left: dlt's own condition compares all of it, 4 s for each 20,000 rows into 70 million.
+        """
+        if "run_id" not in self.primary_key:
+            return None
+        key = ", ".join(self.primary_key)
+        return f"({key}) in (select {key} from {{staging_table}})"  # noqa: S608 - names of ours
+
     def hints(self, table: pa.Table) -> dict[str, Any]:
         """dlt's column hints for a conformed table."""
         hints = {f.name: _hint(f) for f in table.schema}

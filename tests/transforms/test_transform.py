@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -312,53 +311,6 @@ def test_the_day_of_the_reports_is_the_last_one_on_which_anything_was_observed(
     (row,) = rows(warehouse, "from crmcom_reports.balance_summary")
     assert row["as_of_date"] == date(2026, 3, 13)
     assert (row["accounts"], row["carried_accounts"]) == (1, 1)
-
-
-def test_another_project_builds_on_the_reports(tmp_path: Path) -> None:
-    """As a package of a dbt project with names, a schema and a file of its own."""
-    raw = fabricate(tmp_path / "raw.duckdb")
-    files = {
-        "dbt_project.yml": {
-            "name": "finance",
-            "profile": "finance",
-            "model-paths": ["models"],
-            "vars": {"crmcom_transforms": {"crmcom_ageing_buckets": [1]}},
-        },
-        "packages.yml": {"packages": [{"local": str(PROJECT_DIR)}]},
-        "profiles.yml": {
-            "finance": {
-                "target": "dev",
-                "outputs": {
-                    "dev": {
-                        "type": "duckdb",
-                        "path": str(tmp_path / "finance.duckdb"),
-                        "schema": "mine",
-                        "attach": [{"path": str(raw), "alias": "raw", "read_only": True}],
-                    }
-                },
-            }
-        },
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_text(json.dumps(content))
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models/oldest.sql").write_text(
-        "select account_id, bucket from {{ ref('crmcom__overdue_worklist') }}"
-    )
-    dbt = [Path(sys.executable).with_name("dbt"), "--no-send-anonymous-usage-stats", "--warn-error"]
-    for command in (
-        ["deps"],
-        ["build", "--vars", json.dumps({"crmcom_database": "raw"})],
-    ):
-        run = subprocess.run(
-            [*dbt, *command], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 0, run.stdout
-    with duckdb.connect(tmp_path / "finance.duckdb", read_only=True) as connection:
-        connection.execute(f"attach '{raw}' as raw (read_only)")
-        found = connection.execute("from mine.oldest").fetchall()
-        assert found == [("one", "2+")]
-        assert connection.execute("from crmcom_reports.overdue_worklist").fetchall()
 
 
 def test_the_projects_own_logic_holds(build: Build, warehouse: Path) -> None:

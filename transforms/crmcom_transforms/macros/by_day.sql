@@ -223,16 +223,27 @@
                     or made.as_of_date > planned.as_of_date
                 )
         {%- endcall %}
-        {% call statement('main') -%}
-            delete from {{ target_relation }} as days
-            where not exists (
-                select 1
-                from {{ plan }} as planned
+        {#- Statements with literals: a scan then skips the history that stays. -#}
+        {%- set planned = run_query(
+            'select source_relation, build_from, as_of_date from ' ~ plan
+        ).rows -%}
+        {% for tenant, build_from, as_of_date in planned %}
+            {% call statement('delete_days') -%}
+                delete from {{ target_relation }}
                 where
-                    planned.source_relation = days.source_relation
-                    and days.date_day < planned.build_from
-                    and days.date_day <= planned.as_of_date
-            )
+                    source_relation = '{{ tenant }}'
+                    and date_day > cast('{{
+                        [build_from - modules.datetime.timedelta(days=1), as_of_date] | min
+                    }}' as date)
+            {%- endcall %}
+        {% endfor %}
+        {% call statement('main') -%}
+            delete from {{ target_relation }}
+            where
+                1 = 1
+                {%- for tenant, _, _ in planned %}
+                and source_relation <> '{{ tenant }}'
+                {%- endfor %}
         {%- endcall %}
     {% endif %}
     {% do adapter.commit() %}

@@ -70,3 +70,40 @@
     {%- set as_of = var('crmcom_as_of', none) -%}
     cast({{ 'null' if as_of is none else "'" ~ as_of ~ "'" }} as date)
 {%- endmacro %}
+
+
+{# A condition: the day is one of those from `first_day` to `last_day`; none: any. #}
+{% macro is_within(date_day, first_day, last_day) -%}
+    {%- if first_day is none -%}
+        1 = 1
+    {%- else -%}
+        {{ date_day }} >= {{ first_day }} and {{ date_day }} <= {{ last_day }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#
+    A condition that spares reading old observations: of each tenant only those since a day that
+    `days` selects, as (source_relation, first_day), and of the others none. The bounds are
+    literals, so that a scan skips what is older; a margin allows for clocks that change at
+    midnight. What it lets through is for the model to judge.
+#}
+{% macro read_since(days) -%}
+    {%- set since = run_query(days).rows if execute else [] -%}
+    {%- if not execute -%}
+        1 = 1
+    {%- elif not since -%}
+        1 = 0
+    {%- else -%}
+        (
+        {%- for tenant, day in since %}
+            {{ 'or ' if not loop.first }}(
+                source_relation = '{{ tenant }}'
+                and observed_at >= {{ crmcom_transforms.add_hours(
+                    crmcom_transforms.local_midnight("cast('" ~ day ~ "' as date)"), -3
+                ) }}
+            )
+        {%- endfor %}
+        )
+    {%- endif -%}
+{%- endmacro %}

@@ -1,3 +1,6 @@
+{%- set tests = [] -%}
+{%- for first, last in built_parts() -%}
+{%- set test %}
 with accounts as (
 
     select
@@ -7,7 +10,7 @@ with accounts as (
         coalesce(sum(overdue_gross), 0) as overdue_gross
     from {{ ref('crmcom__account_daily') }}
     where
-        date_day >= {{ add_days(first_built_day(), -1) }}
+        {{ is_within('date_day', sql_date(first, -1), sql_date(last)) }}
         and presence = 'present'
     group by source_relation, date_day, currency_code
 
@@ -15,10 +18,10 @@ with accounts as (
 
 days as (
 
-    select * from {{ ref('crmcom__overdue_kpis') }}
-    where
-        period = 'day'
-        and period_start_date >= {{ first_built_day() }}
+    select * from (
+        {{ overdue_kpis(sql_date(first, -1), sql_date(last), ['day']) }}
+    ) as kpis
+    where {{ is_within('period_start_date', sql_date(first), sql_date(last)) }}
 
 ),
 
@@ -51,3 +54,8 @@ final as (
 )
 
 select * from final
+{% endset -%}
+{%- do tests.append(test) -%}
+{%- endfor -%}
+
+{{ first_to_fail(tests) }}

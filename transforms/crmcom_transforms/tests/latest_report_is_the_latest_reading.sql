@@ -6,6 +6,15 @@ with as_of as (
 
 ),
 
+readings as (
+
+    select * from {{ ref('stg_crmcom__account_observations') }}
+    where
+        {{ read_since('select source_relation, as_of_date from ' ~ ref('int_crmcom__as_of')) }}
+        and {{ is_known('synced_at') }}
+
+),
+
 ranked as (
 
     select
@@ -15,12 +24,11 @@ ranked as (
             partition by readings.source_relation, readings.account_id
             order by readings.observed_at desc, readings.run_id desc
         ) as recency
-    from {{ ref('stg_crmcom__account_observations') }} as readings
+    from readings
     inner join as_of
         on
             readings.source_relation = as_of.source_relation
             and {{ local_date('readings.observed_at') }} = as_of.as_of_date
-    where {{ is_known('readings.synced_at') }}
 
 ),
 

@@ -1,4 +1,7 @@
--- What a day opens with is what the day before closed with, and the rest explains the difference.
+-- What a day opens {%- set tests = [] -%}
+{%- for first, last in built_parts() -%}
+{%- set test %}
+with is what the day before closed with, and the rest explains the difference.
 
 with days as (
 
@@ -12,10 +15,9 @@ with days as (
             partition by source_relation, account_id, currency_code, measure
             order by period_start_date
         ) as closing_before
-    from {{ ref('crmcom__balance_movement') }}
-    where
-        period = 'day'
-        and period_start_date >= {{ add_days(first_built_day(), -1) }}
+    from (
+        {{ balance_movement(sql_date(first, -1), sql_date(last), ['day']) }}
+    ) as movements
 
 ),
 
@@ -33,7 +35,7 @@ final as (
         closing
     from days
     where
-        period_start_date >= {{ first_built_day() }}
+        period_start_date >= {{ sql_date(first) }}
         and (
             opening <> case
                 when period_start_date = {{ add_days('date_before', 1) }} then closing_before
@@ -47,3 +49,8 @@ final as (
 )
 
 select * from final
+{% endset -%}
+{%- do tests.append(test) -%}
+{%- endfor -%}
+
+{{ first_to_fail(tests) }}

@@ -1,16 +1,17 @@
 -- What a month says is what its days say together; looked at once the period is over.
 
+{%- set tests = [] -%}
+{%- for period, first, last in built_periods() -%}
+{%- set test %}
 with whole as (
 
     select
         *,
         new + reappeared + increase as came,
         decrease + terminated_out + disappeared as went
-    from {{ ref('crmcom__balance_movement') }}
-    where
-        period <> 'day'
-        and period_end_date >= {{ first_built_day() }}
-        and period_end_date <= {{ last_built_day() }}
+    from (
+        {{ balance_movement(sql_date(first), sql_date(last), [period]) }}
+    ) as movements
 
 ),
 
@@ -20,14 +21,14 @@ moves as (
         *,
         new + reappeared + increase as came,
         decrease + terminated_out + disappeared as went
-    from {{ ref('int_crmcom__amount_moves') }}
-    where date_day >= {{ add_days(first_built_day(), -31) }}
+    from (
+        {{ amount_moves(sql_date(first), sql_date(last)) }}
+    ) as all_moves
 
 ),
 
 parts as (
 
-    {%- for period in period_kinds() %}
     select
         source_relation,
         '{{ period }}' as period,
@@ -40,11 +41,6 @@ parts as (
     from moves
     group by
         source_relation, {{ period_start(period, 'date_day') }}, account_id, currency_code, measure
-    {%- if not loop.last %}
-
-    union all
-    {% endif %}
-    {%- endfor %}
 
 ),
 
@@ -76,3 +72,8 @@ final as (
 )
 
 select * from final
+{% endset -%}
+{%- do tests.append(test) -%}
+{%- endfor -%}
+
+{{ first_to_fail(tests) }}

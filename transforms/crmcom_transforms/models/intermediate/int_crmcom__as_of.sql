@@ -4,10 +4,9 @@ with account_days as (
 
     select
         source_relation,
-        {{ local_date('min(observed_at)') }} as first_date,
-        {{ local_date('max(observed_at)') }} as last_date
-    from {{ ref('stg_crmcom__account_observations') }}
-    where {{ is_known('synced_at') }}
+        min(first_date) as first_date,
+        {{ local_date('max(last_observed_at)') }} as last_date
+    from {{ ref('int_crmcom__reading_runs') }}
     group by source_relation
 
 ),

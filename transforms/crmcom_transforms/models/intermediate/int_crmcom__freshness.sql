@@ -1,5 +1,13 @@
 {{ config(materialized='table') }}
 
+{#- What is fresh was read in the 24 hours up to the end of one of these days. -#}
+{%- set fresh_days -%}
+    select
+        source_relation,
+        {{ add_days(smaller_of('as_of_date', 'last_observed_date'), -1) }} as first_day
+    from {{ ref('int_crmcom__as_of') }}
+{%- endset %}
+
 with as_of as (
 
     select * from {{ ref('int_crmcom__as_of') }}
@@ -14,7 +22,9 @@ readings as (
         observed_at,
         balance is not null and not is_missing as has_balance
     from {{ ref('stg_crmcom__account_observations') }}
-    where {{ is_known('synced_at') }}
+    where
+        {{ read_since(fresh_days) }}
+        and {{ is_known('synced_at') }}
 
 ),
 
@@ -22,8 +32,8 @@ observed as (
 
     select
         source_relation,
-        max(observed_at) as observed_at
-    from readings
+        max(last_observed_at) as observed_at
+    from {{ ref('int_crmcom__reading_runs') }}
     group by source_relation
 
     union all

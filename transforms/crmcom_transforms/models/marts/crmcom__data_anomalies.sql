@@ -24,13 +24,7 @@ accounts as (
 
 readings as (
 
-    select
-        readings.source_relation,
-        readings.account_id,
-        readings.run_id,
-        readings.observed_at,
-        coalesce(readings.currency_code, 'XXX') as currency_code,
-        {{ raw_money('readings.overdue_amount') }} as overdue_amount
+    select readings.*
     from {{ ref('stg_crmcom__account_observations') }} as readings
     inner join as_of
         on readings.source_relation = as_of.source_relation
@@ -56,7 +50,10 @@ once_negative as (
 last_overdue as (
 
     select
-        readings.*,
+        readings.source_relation,
+        readings.account_id,
+        coalesce(readings.currency_code, 'XXX') as currency_code,
+        {{ raw_money('readings.overdue_amount') }} as overdue_amount,
         row_number() over (
             partition by readings.source_relation, readings.account_id
             order by readings.observed_at desc, readings.run_id desc

@@ -20,6 +20,13 @@ overdue as (
 
 ),
 
+recent_readings as (
+
+    select * from {{ ref('stg_crmcom__account_observations') }}
+    where {{ read_since(first_days_of_terms()) }}
+
+),
+
 -- The terms as last read by the day of the report, not as they are now.
 readings as (
 
@@ -31,7 +38,7 @@ readings as (
             partition by readings.source_relation, readings.account_id
             order by readings.observed_at desc, readings.run_id desc
         ) as recency
-    from {{ ref('stg_crmcom__account_observations') }} as readings
+    from recent_readings as readings
     inner join overdue
         on
             readings.source_relation = overdue.source_relation
