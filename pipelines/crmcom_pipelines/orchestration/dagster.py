@@ -72,8 +72,8 @@ class Warehouse:
         kinds: dict[str, Callable[[Any], Any]] = {
             "database": Path,
             "first_day": lambda day: date.fromisoformat(str(day)),
-            "fresh_for_s": int,
-            "retry_wait_s": int,
+            "fresh_for_s": _seconds,
+            "retry_wait_s": _seconds,
         }
         found: dict[str, Any] = {}
         for name, value in given.items():
@@ -84,6 +84,12 @@ class Warehouse:
             except (TypeError, ValueError) as error:
                 raise SettingsError(f"orchestration.crmcom.{name} = {value!r}: {error}") from None
         return cls(**found)
+
+
+def _seconds(value: Any) -> int:
+    if (seconds := int(value)) < 0:
+        raise ValueError("seconds are not negative")
+    return seconds
 
 
 class Sync(dg.Config):
