@@ -19,9 +19,7 @@ from .conftest import CRMCOM, PAGES
 
 SERVICE = PAGES / "systemd/crmcom-sync.service"
 TIMER = PAGES / "systemd/crmcom-sync.timer"
-CRON = [
-    line for line in (PAGES / "crontab").read_text().splitlines() if re.match(r"[\d*@]", line)
-]
+CRON = [line for line in (PAGES / "crontab").read_text().splitlines() if re.match(r"[\d*@]", line)]
 
 
 def unit(path):
@@ -96,9 +94,7 @@ def test_a_line_of_the_crontab_is_silent_when_all_is_well(line, home, tenant, ba
     schedule, command = line.split("  ", 1)
     assert croniter.is_valid(schedule)
     assert "%" not in command, "cron reads it as the end of the line"
-    command = command.replace("/srv/crmcom", str(home)).replace(
-        "--quiet", "--quiet --no-transform"
-    )
+    command = command.replace("/srv/crmcom", str(home)).replace("--quiet", "--quiet --no-transform")
     env = bare | {"PATH": "/usr/bin:/bin", "HOME": str(home)}
     good = run(["/bin/sh", "-c", command], home, env | tenant)
     assert (good.returncode, good.stdout, good.stderr) == (0, "", "")

@@ -52,7 +52,7 @@ def crmcom_daily() -> None:
             *(os.environ.get("CRMCOM_COMMAND", "crmcom"), "sync", "--json", "--quiet"),
             *("--database", os.environ.get("CRMCOM_DATABASE", "warehouse.duckdb")),
         ]
-        with subprocess.Popen(
+        with subprocess.Popen(  # noqa: S603 - our own command, its arguments as a list
             command,
             cwd=os.environ.get("CRMCOM_FOLDER", "/srv/crmcom"),
             stdout=subprocess.PIPE,

@@ -29,7 +29,6 @@ from typing import Any, Self
 import dagster as dg
 import dlt
 import duckdb
-from pydantic import Field
 
 from crmcom import Range, Run, settings_from_config
 from crmcom.errors import CrmcomError, SettingsError
@@ -93,12 +92,11 @@ def _seconds(value: Any) -> int:
 
 
 class Sync(dg.Config):
-    """What the launchpad offers for one run."""
+    """What the launchpad offers for one run. `reconcile`: list everything, and find what is gone.
+    `accept_deletions`: mark deletions, however many they are."""
 
-    reconcile: bool = Field(default=False, description="List everything, and find what is gone.")
-    accept_deletions: bool = Field(
-        default=False, description="Mark deletions, however many they are."
-    )
+    reconcile: bool = False
+    accept_deletions: bool = False
 
 
 @dg.definitions
@@ -107,9 +105,7 @@ def defs() -> dg.Definitions:
     return definitions(Warehouse.from_config())
 
 
-def definitions(
-    warehouse: Warehouse, *, now: Clock = lambda: datetime.now(UTC)
-) -> dg.Definitions:
+def definitions(warehouse: Warehouse, *, now: Clock = lambda: datetime.now(UTC)) -> dg.Definitions:
     """Assets, checks, jobs and schedules of one warehouse.
 
     Raises `SettingsError` where the dbt project cannot be parsed with the variables that are set.
@@ -187,7 +183,10 @@ class _Assets:
         for model in self.graph.models:
             yield dg.AssetSpec(
                 self.model(model),
-                deps=[*map(self.table, model.reads_tables), *(models[m] for m in model.reads_models)],
+                deps=[
+                    *map(self.table, model.reads_tables),
+                    *(models[m] for m in model.reads_models),
+                ],
                 description=model.description,
                 group_name=model.schema,
                 kinds={"dbt", "duckdb"},
