@@ -37,9 +37,7 @@ def test_the_image_runs_as_a_numeric_user_without_rights():
 
 
 def test_what_is_copied_is_not_ignored_and_nothing_else_is_sent():
-    copied = [
-        name for line in said("COPY") if "--from" not in line for name in line.split()[:-1]
-    ]
+    copied = [name for line in said("COPY") if "--from" not in line for name in line.split()[:-1]]
     assert sorted(f"!{name}" for name in copied) == sorted(re.findall("^!.*$", IGNORED, re.M))
     assert "\n*\n" in IGNORED
     assert "secrets.toml" in IGNORED

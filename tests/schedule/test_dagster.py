@@ -338,6 +338,19 @@ def test_a_setting_that_is_missing_is_named(elsewhere, settings):
     assert again == 0
 
 
+def test_what_is_unavailable_is_tried_again(nowhere, settings):
+    """Exit code 4; in the end it says what."""
+    with settings.context() as patch:
+        patch.setenv("SOURCES__CRMCOM__BASE_URL", "http://127.0.0.1:1")
+        patch.setenv("SOURCES__CRMCOM__RUN_TIMEOUT_S", "1")
+        result = execute(definitions(nowhere), "crmcom_daily", **CONTACTS)
+    said, again = failure(result)
+    assert said.metadata["exit_code"].value == 4
+    assert "contacts" in said.description
+    assert again == 2
+    assert materialised(result) == set()
+
+
 def test_while_somebody_else_writes_it_is_tried_again(elsewhere):
     """Exit code 6; in the end it says who."""
     with Workspace(elsewhere.database, "crmcom").draft("somebody's long load"):

@@ -5,7 +5,8 @@ What the tasks do about each exit code:
 
     0          `sync` and `proven` succeed
     5          loaded and published: `sync` succeeds, `proven` fails with the reason
-    4, 6       a resource stayed unavailable, or another process is writing: `sync` is tried again
+    4, 6       a resource stayed unavailable, or another process is writing: `sync` is tried again,
+               as it is when the command was killed
     the rest   somebody has to act, and trying again changes nothing: `sync` fails at once
 
 So what is built on the warehouse hangs on `sync`, and whoever wants to be told of everything

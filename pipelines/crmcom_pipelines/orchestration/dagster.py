@@ -38,7 +38,6 @@ from crmcom_pipelines.config import dbt_vars
 from crmcom_pipelines.ledger import status
 from crmcom_pipelines.orchestration.lineage import Lineage, Model, lineage, resource_of
 from crmcom_pipelines.publish import Workspace
-from crmcom_pipelines.transform import NodeResult
 
 _WORTH_ANOTHER_TRY = (4, 6)
 _TRIES = 3
@@ -67,7 +66,9 @@ class Warehouse:
 
         Raises `SettingsError`, which names the setting, for a value that makes no sense.
         """
-        given = {f.name: dlt.config.get(f"orchestration.crmcom.{f.name}") for f in fields(cls)}
+        given: dict[str, Any] = {
+            f.name: dlt.config.get(f"orchestration.crmcom.{f.name}") for f in fields(cls)
+        }
         kinds: dict[str, Callable[[Any], Any]] = {
             "database": Path,
             "first_day": lambda day: date.fromisoformat(str(day)),
@@ -207,17 +208,18 @@ class _Assets:
                 test.name, asset=models[test.model], description=test.description
             )
 
-    def step(self) -> dict[str, Any]:
-        """What all steps that write have in common. The pool is for one writer at a time, where
-        its limit is set to 1; without, the second one waits and tries again."""
-        return {
-            "pool": f"{self.warehouse.dataset}_warehouse",
-            "retry_policy": dg.RetryPolicy(
-                max_retries=_TRIES - 1,
-                delay=self.warehouse.retry_wait_s,
-                backoff=dg.Backoff.EXPONENTIAL,
-            ),
-        }
+    @property
+    def pool(self) -> str:
+        """For one writer at a time, where its limit is 1; without, the second one tries again."""
+        return f"{self.warehouse.dataset}_warehouse"
+
+    @property
+    def retry_policy(self) -> dg.RetryPolicy:
+        return dg.RetryPolicy(
+            max_retries=_TRIES - 1,
+            delay=self.warehouse.retry_wait_s,
+            backoff=dg.Backoff.EXPONENTIAL,
+        )
 
 
 # --- load, build, test, publish ---
@@ -229,7 +231,8 @@ def _load_and_build(assets: _Assets) -> dg.AssetsDefinition:
         specs=list(assets.specs()),
         check_specs=list(assets.check_specs()),
         can_subset=True,
-        **assets.step(),
+        pool=assets.pool,
+        retry_policy=assets.retry_policy,
     )
     def load_and_build(context: dg.AssetExecutionContext, config: Sync) -> Iterator[Any]:
         checks = context.selected_asset_check_keys
@@ -252,8 +255,8 @@ def _load_and_build(assets: _Assets) -> dg.AssetsDefinition:
                 yield dg.MaterializeResult(key, metadata=metadata)
             else:
                 context.log_event(dg.AssetMaterialization(key, metadata=metadata))
-        for result in _checked(assets, outcome):
-            if dg.AssetCheckKey(result.asset_key, result.check_name) in checks:
+        for check, result in _checked(assets, outcome):
+            if check in checks:
                 yield result
         _fail_unless_done(outcome)
 
@@ -278,7 +281,8 @@ def _history(assets: _Assets) -> dg.AssetsDefinition:
                 description="The last backfill has shown that it read everything.",
             )
         ],
-        **assets.step(),
+        pool=assets.pool,
+        retry_policy=assets.retry_policy,
     )
     def history(context: dg.AssetExecutionContext) -> Iterator[Any]:
         window = context.partition_time_window
@@ -399,17 +403,16 @@ def _row_counts(database: Path) -> dict[tuple[str, str], int]:
         return counts
 
 
-def _checked(assets: _Assets, outcome: load.Outcome) -> Iterator[dg.AssetCheckResult]:
+def _checked(
+    assets: _Assets, outcome: load.Outcome
+) -> Iterator[tuple[dg.AssetCheckKey, dg.AssetCheckResult]]:
     """What each resource could show, and what each test of the project found."""
     for name, result in outcome.resources.items():
-        yield dg.AssetCheckResult(
-            asset_key=assets.table(name),
-            check_name="proven",
+        # What could not be read fails the step; what could not be proven is loaded.
+        yield _check(
+            dg.AssetCheckKey(assets.table(name), "proven"),
             passed=result.verdict == "proven",
-            # What could not be read fails the step; what could not be proven is loaded.
-            severity=dg.AssetCheckSeverity.ERROR
-            if result.verdict == "failed"
-            else dg.AssetCheckSeverity.WARN,
+            is_error=result.verdict == "failed",
             metadata={
                 "reason": result.reason or "",
                 "scope": result.scope,
@@ -423,17 +426,24 @@ def _checked(assets: _Assets, outcome: load.Outcome) -> Iterator[dg.AssetCheckRe
     tested = {test.name: models[test.model] for test in assets.graph.tests}
     for node in outcome.transformed.nodes if outcome.transformed else ():
         if node.name in tested:
-            yield _test_result(tested[node.name], node)
+            yield _check(
+                dg.AssetCheckKey(tested[node.name], node.name),
+                passed=node.status == "ok",
+                is_error=node.status in ("fail", "error"),
+                metadata={"status": node.status, "found": node.message},
+            )
 
 
-def _test_result(key: dg.AssetKey, node: NodeResult) -> dg.AssetCheckResult:
-    failed = node.status in ("fail", "error")
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=node.name,
-        passed=node.status == "ok",
-        severity=dg.AssetCheckSeverity.ERROR if failed else dg.AssetCheckSeverity.WARN,
-        metadata={"status": node.status, "found": node.message},
+def _check(
+    key: dg.AssetCheckKey, *, passed: bool, is_error: bool, metadata: dict[str, Any]
+) -> tuple[dg.AssetCheckKey, dg.AssetCheckResult]:
+    severity = dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN
+    return key, dg.AssetCheckResult(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=passed,
+        severity=severity,
+        metadata=metadata,
     )
 
 
