@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -46,12 +47,17 @@ def test_what_is_copied_is_not_ignored_and_nothing_else_is_sent():
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory):
+def image():
     """What the build's steps install, from a copy of what they copy, in a folder instead of /."""
     if not os.environ.get("CRMCOM_INSTALLS"):
         pytest.skip("installs from the network: make test-image")
-    root = tmp_path_factory.mktemp("image")
-    root.chmod(0o755)
+    # Not in pytest's own folder, which every other pytest that starts closes to other users.
+    with tempfile.TemporaryDirectory(prefix="image-") as folder:
+        Path(folder).chmod(0o755)
+        yield install(Path(folder))
+
+
+def install(root):
     build = root / "build"
     build.mkdir()
     for name in re.findall("^!(.*)$", IGNORED, re.M):
@@ -69,14 +75,12 @@ def image(tmp_path_factory):
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def test_it_runs_for_a_user_whom_nobody_knows(image, tmp_path):
+def test_it_runs_for_a_user_whom_nobody_knows(image):
     """Its home is the volume, and it writes nowhere else; the image is not his to change."""
-    data = tmp_path / "data"
+    data = image.with_name("data")
     data.mkdir()
     as_nobody = []
     if os.geteuid() == 0:
-        for folder in (data, *data.parents[:3]):
-            folder.chmod(0o755)
         os.chown(data, NOBODY, NOBODY)
         as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         as_nobody += ["--no-new-privs", "--bounding-set=-all"]
