@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow model bench bench-pace bench-refresh bench-size check format \
+.PHONY: help setup demo test test-slow test-airflow test-image model bench bench-pace bench-refresh bench-size check format \
 	docs lock clean
 
 help:  ## list the commands
@@ -32,6 +32,18 @@ test: setup  ## the tests that every change must pass
 
 test-slow: setup  ## the long tests too
 	$(BIN)/python -m pytest -n 2
+
+# Airflow in an environment of its own: it brings a hundred packages that nothing else needs.
+$(VENV)-airflow/.installed: docs/schedule/airflow/requirements.txt
+	$(PYTHON) -m venv --clear $(VENV)-airflow
+	$(VENV)-airflow/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+test-airflow: setup $(VENV)-airflow/.installed  ## the DAG under real Airflow, which is installed for it
+	CRMCOM_AIRFLOW=$(VENV)-airflow/bin/python $(BIN)/python -m pytest tests/schedule/test_airflow.py
+
+test-image: setup  ## the container file's steps, without a container; installs from the network
+	CRMCOM_INSTALLS=1 $(BIN)/python -m pytest tests/schedule/test_container.py
 
 EXAMPLES ?= 20000
 model: setup  ## tens of thousands of random sequences of changes, faults, kills and syncs
@@ -70,4 +82,4 @@ lock:  ## compile requirements.lock anew (needs uv)
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade -o requirements.lock
 
 clean:  ## remove what make made
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(VENV)-airflow .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
