@@ -17,6 +17,7 @@ from dlt.extract.source import SourceInjectableContext
 from crmcom.accounts import read_accounts
 from crmcom.activities import read_activities
 from crmcom.contacts import read_contacts
+from crmcom.drift import Drift
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
 from crmcom.feed import Feed, from_rows
 from crmcom.records import ACCOUNT, ACTIVITY, CONTACT
@@ -77,6 +78,7 @@ def _begin_slice(name: str, run: Run, states: Mapping[str, Any]) -> None:
     if run.slice_of is not source:
         _merge_safely()
         _same_tenant(run, states.values())
+        _same_privacy(run, states)
         run.slice_of = source
         run.next_slice(
             set(source.resources.selected),
@@ -107,6 +109,12 @@ def _same_tenant(run: Run, states: Iterable[Mapping[str, Any]]) -> None:
             f"this dataset holds the data of {there}, and {setting('base_url')} is {here}: "
             "name another --dataset or --database for it"
         )
+
+
+def _same_privacy(run: Run, states: Mapping[str, Any]) -> None:
+    run.privacy.same_key([s.get("privacy", {}) for s in states.values()])
+    known = [Drift.recall(frozenset(), s.get("columns", {})) for s in states.values()]
+    run.notices += [n for n in run.privacy.unknown(known) if n not in run.notices]
 
 
 async def _read(name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Any]) -> None:
