@@ -90,7 +90,7 @@ async def _walks(feed: Feed, *, head_only: bool) -> AsyncIterator[Walk]:
         walk, pages = Walk(feed.state.get("head", []), feed.run.privacy.digest), 0
         try:
             async for page in newest_updated(feed.client, LIST_CONTACTS, page_size=size):
-                walk.add(page.rows)
+                walk.add(feed.forgotten.others(page.rows))
                 pages += 1
                 if walk.ended or (head_only and len(walk.head) >= HEAD):
                     break

@@ -21,6 +21,7 @@ from crmcom.errors import (
     NotFound,
     Unavailable,
 )
+from crmcom.forgotten import Forgotten
 from crmcom.listing import Window, listings, probe
 from crmcom.merge import carry, stamp, without
 from crmcom.protocol import Reply, Request
@@ -85,12 +86,14 @@ class Feed:
         *,
         state: MutableMapping[str, Any],
         put: Put,
+        forgotten: Forgotten = Forgotten(),  # noqa: B008 - frozen
     ) -> None:
         self.run = run
         self.client = client
         self.stored = stored
         self.record = record
         self.state = state
+        self.forgotten = forgotten
         self._put = put
         self.result: Result = run.result(record.table)
         self.drift = Drift.recall(
@@ -138,7 +141,12 @@ class Feed:
     async def shape(self, raws: Iterable[bytes], sender: Sender) -> Shaped:
         whole, shaper = list(raws), self._shapers[sender]
         privacy, table = self.run.privacy, self.record.table
-        return await self.run.work(lambda: privacy.of(table, shaper.shape(whole), self.drift))
+
+        def work() -> Shaped:
+            found = self.forgotten.leave_out(self.record, shaper.shape(whole))
+            return privacy.of(table, found, self.drift)
+
+        return await self.run.work(work)
 
     def answered(self, sender: Sender) -> frozenset[str]:
         return self._shapers[sender].answers_for()
@@ -190,7 +198,7 @@ class Feed:
 
     async def reject_rows(self, rows: Iterable[Row]) -> None:
         found = tuple(tables.reject(r.raw, "no id") for r in rows)
-        await self.reject(self.run.privacy.rejects(found))
+        await self.reject(self.run.privacy.rejects(self.forgotten.rejects(self.record, found)))
 
     # --- listings ---
 

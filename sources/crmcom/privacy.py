@@ -44,6 +44,7 @@ _KEYS = {k for t in RAW_TABLES.values() for k in t.primary_key} | {"contact_id",
 _FIXED = _KEYS | {"state", SYNCED.name, DELETED.name, GONE}
 """What holds the tables together, and what tells a run what to read again."""
 _NEAR = 0.8
+_HASH = re.compile("[0-9a-f]{64}")
 _REMEMBERED = 10_000
 
 
@@ -62,10 +63,15 @@ class Rule:
 
 
 class Privacy:
-    """What `privacy` asks for. Raises `SettingsError` for what cannot be hidden."""
+    """What `privacy` asks for. Raises `SettingsError` for what cannot be hidden.
 
-    def __init__(self, settings: Settings) -> None:
+    `stored`: for rows of the warehouse, some of which may be hashed already. What looks like a
+    hash is then left as it is.
+    """
+
+    def __init__(self, settings: Settings, *, stored: bool = False) -> None:
         self._key = settings.hash_key
+        self._stored = stored
         rules: dict[tuple[str | None, Path], Rule] = {}
         for name, how in settings.privacy.items():
             rule = _rule(name, how)
@@ -153,6 +159,20 @@ class Privacy:
         """What the dataset's state holds of this: the rules, and by what to know the key."""
         key = self._hash("crmcom privacy_key")[:16] if self._key else before.get("key")
         return {"columns": self.columns, "key": key}
+
+    def is_new(self, remembered: Mapping[str, Any]) -> bool:
+        """Whether a rule holds that the rows loaded before it do not follow."""
+        before = remembered.get("columns", {})
+        return any(before.get(name) != how for name, how in self.columns.items())
+
+    def ended(self, remembered: Iterable[Mapping[str, Any]]) -> list[str]:
+        """A notice for each rule that held before and is gone."""
+        before = {name for r in remembered for name in r.get("columns", {})}
+        return [
+            f"privacy no longer names {name}: what was hashed or dropped comes back as the API "
+            "sends its records again, and not before"
+            for name in sorted(before - self.columns.keys())
+        ]
 
     def same_key(self, remembered: Iterable[Mapping[str, Any]]) -> None:
         """Raises `SettingsError` where the dataset's hashes were made with another key."""
@@ -263,6 +283,8 @@ class Privacy:
         return pa.array([distinct.get(v, v) for v in column.to_pylist()], TEXT)
 
     def _hash(self, value: str) -> str:
+        if self._stored and _HASH.fullmatch(value):
+            return value
         assert self._key is not None  # noqa: S101  # the settings insist on it
         return hmac.digest(self._key.reveal().encode(), value.encode(), "sha256").hex()
 

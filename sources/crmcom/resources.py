@@ -112,9 +112,11 @@ def _same_tenant(run: Run, states: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _same_privacy(run: Run, states: Mapping[str, Any]) -> None:
-    run.privacy.same_key([s.get("privacy", {}) for s in states.values()])
+    before = [s.get("privacy", {}) for s in states.values()]
+    run.privacy.same_key(before)
     known = [Drift.recall(frozenset(), s.get("columns", {})) for s in states.values()]
-    run.notices += [n for n in run.privacy.unknown(known) if n not in run.notices]
+    notices = [*run.privacy.unknown(known), *run.privacy.ended(before)]
+    run.notices += [n for n in notices if n not in run.notices]
 
 
 async def _read(name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Any]) -> None:
@@ -145,7 +147,9 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     result.caught_up = False
     try:
         stored = Destination(dlt.current.pipeline(), run.work)
-        feed = Feed(run, client, stored, record, state=after, put=put)
+        feed = Feed(
+            run, client, stored, record, state=after, put=put, forgotten=await stored.forgotten()
+        )
         with client.counting() as count:
             try:
                 await read(feed)
