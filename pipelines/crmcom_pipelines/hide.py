@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from crmcom import Settings
     from crmcom_pipelines.publish import Draft
 
-_RESOURCES = {
-    c: r.table for r in (CONTACT, ACCOUNT, ACTIVITY) for c in (c.table for c in r.children)
+_TABLES = {
+    t for r in (CONTACT, ACCOUNT, ACTIVITY) for t in (r.table, *(c.table for c in r.children))
 }
 _COPIES = {
     "account_observations": ("accounts", None),
@@ -67,7 +67,7 @@ def _learned(states: Mapping[str, Any], table: str) -> Mapping[str, Any]:
 def _hide(data: Dataset, privacy: Privacy, drift: Drift, table: str, column: str) -> None:
     """One column: each distinct value once."""
     original, names = _COPIES.get(table, (table, None))
-    if original not in {*_RESOURCES, *_RESOURCES.values()}:
+    if original not in _TABLES:
         return
     name = (names or {}).get(column, column)
     where = data.table(table)

@@ -113,7 +113,7 @@ class Privacy:
         for name in rows.column_names:
             column = rows.column(name).combine_chunks()
             plain = name.removesuffix(variant(""))
-            path = paths.get(plain, tuple(plain.split("__")))
+            path = paths.get(plain, _path(plain.split("__")))
             rule = None if name in _FIXED else self._found(table, path, plain not in known)
             if rule is None:
                 is_text = column.type == TEXT and name not in _FIXED
@@ -136,7 +136,7 @@ class Privacy:
 
     def is_hashed(self, table: str, path: Path) -> bool:
         """Whether a field that the reference does not name is to be hashed, and so is text."""
-        rule = self._found(table, tuple(map(snake, path)), True)  # noqa: FBT003
+        rule = self._found(table, _path(path), True)  # noqa: FBT003
         return rule is not None and rule.how == "hash"
 
     def is_dropped(self, table: str, drift: Drift, column: str) -> bool:
@@ -268,7 +268,7 @@ class Privacy:
         for key, below in value.items():
             # What has no column stands under its whole path.
             parts = (key,) if path else key.split(".")
-            at = (*path, *map(snake, parts))
+            at = (*path, *_path(parts))
             rule = self._found(table, at, True)  # noqa: FBT003
             if rule is None or rule.how == "hash":
                 found[key] = self._walk(table, at, below)
@@ -309,7 +309,7 @@ def _rule(name: str, how: Any) -> Rule:
             )
         table, rest = None, name  # `phone.number`, as the API writes it
     parts = re.split(r"\.|__(?!v_text$)", (rest if dot else name).removesuffix(variant("")))
-    path = tuple(snake(p) for p in parts if p)
+    path = _path(p for p in parts if p)
     if not path:
         raise SettingsError(f"{setting('privacy')} names {name!r}, which is no column")
     rule = Rule(name, table, path, how)
@@ -351,7 +351,7 @@ def _documented(rule: Rule) -> list[tuple[str, str]]:
         (t, c)
         for t in tables
         for c in RAW_TABLES[t].schema.names
-        if tuple(c.split("__"))[: len(rule.path)] == rule.path
+        if _path(c.split("__"))[: len(rule.path)] == rule.path
     ]
 
 
@@ -385,7 +385,13 @@ def _paths(drift: Drift | None) -> dict[str, Path]:
     """Which field each column of an unknown one is, part by part."""
     if drift is None:
         return {}
-    return {c.name: tuple(map(snake, path)) for path, c in drift.columns.items()}
+    return {c.name: _path(path) for path, c in drift.columns.items()}
+
+
+def _path(keys: Iterable[str]) -> Path:
+    parts = map(snake, keys)
+    # One field, which tenants send under either name.
+    return tuple("email" if part == "email_address" else part for part in parts)
 
 
 def _parsed(text: str) -> Any:
