@@ -9,6 +9,8 @@ reports of past days are built anew without it, so their totals change: see DECI
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from crmcom_pipelines.publish import Workspace
 from crmcom_pipelines.rewrite import Dataset, has_marts, literal, quoted, rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 _LEDGER = ("_sync_runs", "_sync_windows", "_rejects")
@@ -194,7 +196,8 @@ def _erase(data: Dataset, contact_id: str, erased: Erased) -> None:
         "activities": f"id in {_list(activities)}",
         **dict.fromkeys(_CHILDREN["activity"], f"activity_id in {_list(activities)}"),
         "activity_versions": f"contact__id = {person} or activity_id in {_list(activities)}",
-        "_rejects": f"record_id in {_list(all_ids)} or contains(payload, {person})",
+        "_rejects": f"record_id in {_list(all_ids)} "
+        f"or contains(payload, {literal(json.dumps(contact_id))})",
     }
     for table, where in gone.items():
         if table in tables:
@@ -205,18 +208,20 @@ def _erase(data: Dataset, contact_id: str, erased: Erased) -> None:
     erased.mentions = _mentions(data, tables, contact_id)
 
 
-def _clean_ledger(data: Dataset, tables: Mapping[str, Any], ids: Iterable[str]) -> None:
+def _clean_ledger(data: Dataset, tables: Mapping[str, Any], ids: Sequence[str]) -> None:
     """What runs noted of the records, and payloads of which nobody can tell whose they are."""
     if "_rejects" in tables:
         data.change(f"update {data.table('_rejects')} set payload = '' where record_id is null")
-    for table in _LEDGER:
-        if table not in tables:
-            continue
-        for i in ids:
-            data.change(
-                f"update {data.table(table)} set reason = replace(reason, {literal(i)}, "
-                f"'(forgotten)') where contains(reason, {literal(i)})"
-            )
+    for table in (t for t in _LEDGER if t in tables):
+        where = data.table(table)
+        for (reason,) in data.rows(f"select distinct reason from {where} where reason <> ''"):
+            clean = reason
+            for i in (i for i in ids if i in reason):
+                clean = re.sub(rf"(?<![\w-]){re.escape(i)}(?![\w-])", "(forgotten)", clean)
+            if clean != reason:
+                data.change(
+                    f"update {where} set reason = {literal(clean)} where reason = {literal(reason)}"
+                )
 
 
 def _pruned(state: Any, ids: set[str]) -> Any:
@@ -253,12 +258,14 @@ def _keep_out(data: Dataset, before: Forgotten, contact_id: str, activities: lis
         f"create table if not exists {where} (kind varchar not null, digest varchar not null, "
         "salt varchar not null, forgotten_at timestamp not null)"
     )
-    for digest, kind in new.items():
-        if digest not in before.digests:
-            data.change(
-                f"insert into {where} values ({literal(kind)}, {literal(digest)}, "
-                f"{literal(salted.salt)}, cast(current_timestamp at time zone 'UTC' as timestamp))"
-            )
+    now = "cast(current_timestamp at time zone 'UTC' as timestamp)"
+    rows = [
+        f"({literal(kind)}, {literal(digest)}, {literal(salted.salt)}, {now})"
+        for digest, kind in new.items()
+        if digest not in before.digests
+    ]
+    if rows:
+        data.change(f"insert into {where} values {', '.join(rows)}")
 
 
 def _mentions(data: Dataset, tables: Mapping[str, Mapping[str, str]], text: str) -> dict[str, int]:

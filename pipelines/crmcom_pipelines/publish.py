@@ -258,7 +258,15 @@ class Draft:
             folder.mkdir()
             _checkpoint(self.path)
             _copy(self.path, copy)
-            changed = change(copy)
+            try:
+                changed = change(copy)
+            except duckdb.Error as error:
+                if is_full(error):
+                    raise OSError(errno.ENOSPC, str(error).strip()) from None
+                raise StorageFailed(
+                    f"DuckDB cannot rewrite {self.path}: {str(error).strip()}. The last good file "
+                    "is kept."
+                ) from error
             _sync_file(changed)
             changed.replace(self.path)
             _sync_folder(self.path.parent)

@@ -32,7 +32,7 @@ from crmcom.tables import GONE, Reject, Shaped
 from crmcom.tolerant import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from crmcom.drift import Drift
     from crmcom.settings import Settings
@@ -115,6 +115,8 @@ class Privacy:
             plain = name.removesuffix(variant(""))
             path = paths.get(plain, _path(plain.split("__")))
             rule = None if name in _FIXED else self._found(table, path, plain not in known)
+            if rule is None and plain in paths:  # by the name that it got, with its digest
+                rule = self._found(table, _path(plain.split("__")), False)  # noqa: FBT003
             if rule is None:
                 is_text = column.type == TEXT and name not in _FIXED
                 kept = self._inside(table, name, path, column) if is_text else column
@@ -186,9 +188,10 @@ class Privacy:
                 "for a new one, name another --dataset or --database, and it is loaded anew"
             )
 
-    def unknown(self, drifts: Iterable[Drift]) -> list[str]:
+    def unknown(self, drifts: Sequence[Drift]) -> list[str]:
         """A notice for each rule whose column neither the reference nor any of `drifts` has."""
         paths = [path for drift in drifts for path in _paths(drift).values()]
+        paths += [_path(name.split("__")) for drift in drifts for name in _paths(drift)]
         had = {p[i:j] for p in paths for i in range(len(p)) for j in range(i + 1, len(p) + 1)}
         return [
             f"privacy names {r.name}, which no table had before this run: nothing is hidden by it "

@@ -116,6 +116,11 @@ def _same_privacy(run: Run, states: Mapping[str, Any]) -> None:
     run.privacy.same_key(before)
     known = [Drift.recall(frozenset(), s.get("columns", {})) for s in states.values()]
     notices = [*run.privacy.unknown(known), *run.privacy.ended(before)]
+    if any(map(run.privacy.is_new, before)):
+        notices.append(
+            "privacy has changed: what was loaded before stays as it is until its records are "
+            "read again; to be sure, name another dataset, which is loaded anew"
+        )
     run.notices += [n for n in notices if n not in run.notices]
 
 
