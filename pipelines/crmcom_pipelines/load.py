@@ -36,6 +36,11 @@ DUCKDB = {"memory_limit": "1GB", "threads": 1, "preserve_insertion_order": False
 """What a merge may take before it spills to disk; DuckDB's default is 80 % of the machine. It
 handles 2,000 rows together, so 128 MB failed where rows have 25 kB."""
 
+_HIDDEN = (
+    "privacy has changed: what was loaded before follows it now, and the marts were built anew. "
+    "Copies of the file, exported reports and readers that have the former file open do not"
+)
+
 TRANSFORM_FAILED = 7
 _PRECEDENCE = (2, 3, 4, TRANSFORM_FAILED, 5, 1)
 """Where several exit codes apply, the first of these wins."""
@@ -112,6 +117,12 @@ def sync(
     with workspace.draft(f"crmcom sync into {database.name}") as draft:
         if draft.note:
             outcome.notes.append(draft.note)
+        if destination == "duckdb":
+            from crmcom_pipelines.hide import hide_stored
+
+            if hide_stored(draft, dataset, run.settings):
+                outcome.notes.append(_HIDDEN)
+                transform = True  # the marts that were there hold what is hidden now
         step("load")
         _load(run, outcome, lambda: _pipeline(workspace, draft, dataset, destination), draft.path)
         outcome.notes += run.notices

@@ -48,7 +48,7 @@ from crmcom.errors import CrmcomError, SettingsError
 from crmcom_pipelines import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _FICLONE = 0x40049409  # linux/fs.h
 # Both of DuckDB's database headers: a checkpoint that writes anything changes one of them.
@@ -248,6 +248,37 @@ class Draft:
             _checkpoint(self.path)
             self._replace_published()
         return True
+
+    def replace(self, change: Callable[[Path], Path]) -> None:
+        """Puts another file in the working one's place. `change` makes it from a copy that it
+        may write, in the same folder. A kill leaves the working file as it was, or as changed."""
+        folder = self._at.parts_dir / "change"
+        with _explained(f"work in {folder}"):
+            copy = folder / self.path.name
+            folder.mkdir()
+            _checkpoint(self.path)
+            _copy(self.path, copy)
+            try:
+                changed = change(copy)
+            except duckdb.Error as error:
+                if is_full(error):
+                    raise OSError(errno.ENOSPC, str(error).strip()) from None
+                raise StorageFailed(
+                    f"DuckDB cannot rewrite {self.path}: {str(error).strip()}. The last good file "
+                    "is kept."
+                ) from error
+            _sync_file(changed)
+            changed.replace(self.path)
+            _sync_folder(self.path.parent)
+            shutil.rmtree(folder)
+
+    def discard_leftovers(self) -> None:
+        """Removes what the runs before this one left beside the working file: older copies, and
+        the files of dlt and dbt."""
+        at = self._at
+        for folder in (at.aside_dir, at.pipelines_dir, at.dbt_dir):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(exist_ok=True)
 
     def _make_folders(self) -> None:
         at = self._at
@@ -461,6 +492,11 @@ def _copy(source: Path, target: Path) -> None:
                 ) from None
             shutil.copyfile(source, target)
         os.fsync(writer.fileno())
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

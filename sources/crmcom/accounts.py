@@ -70,6 +70,7 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
     raws: dict[str, bytes] = {}
     failed: dict[str, CrmcomError] = {}
     without: dict[str, CrmcomError] = {}
+    contact_ids = {i for i in contact_ids if not feed.forgotten.has("contact", i)}
     async for contact_id, found in feed.ask_each(sorted(contact_ids), partial(_listing, feed)):
         if isinstance(found, NotFound):
             without[contact_id] = found

@@ -316,6 +316,8 @@ class Client:
             if error.evidence is not None:
                 # Reading the message as JSON brought back what its escapes had hidden.
                 said = self._scrub(error.evidence.message)
+                if self.settings.privacy and request.record_id:
+                    said = ""  # what is said of one record may quote it
                 error.evidence = replace(error.evidence, message=said)
             raise
         self._see_known(request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from crmcom.endpoints import GET_CONTACT, LIST_CONTACTS
@@ -12,7 +11,7 @@ from crmcom.listing import newest_updated
 from crmcom.windows import due, planned, undated
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from crmcom.feed import Feed
     from crmcom.protocol import Row
@@ -88,10 +87,10 @@ async def _walks(feed: Feed, *, head_only: bool) -> AsyncIterator[Walk]:
     """
     size, seen = feed.run.settings.page_size, set[str]()
     for _ in range(MAX_WALKS):
-        walk, pages = Walk(feed.state.get("head", [])), 0
+        walk, pages = Walk(feed.state.get("head", []), feed.run.privacy.digest), 0
         try:
             async for page in newest_updated(feed.client, LIST_CONTACTS, page_size=size):
-                walk.add(page.rows)
+                walk.add(feed.forgotten.others(page.rows))
                 pages += 1
                 if walk.ended or (head_only and len(walk.head) >= HEAD):
                     break
@@ -116,8 +115,9 @@ class Walk:
     change. Several in the remembered order are.
     """
 
-    def __init__(self, before: Sequence[Mark]) -> None:
+    def __init__(self, before: Sequence[Mark], digest: Callable[[bytes], str]) -> None:
         self._before = before
+        self._digest = digest
         self._place = {tuple(mark): at for at, mark in enumerate(before)}
         self._needed = min(UNMOVED, len(before))
         self._last, self._unmoved = -1, 0
@@ -131,7 +131,7 @@ class Walk:
                 self._judge(row)
 
     def _judge(self, row: Row) -> None:
-        mark = _mark(row)
+        mark = [row.id or "", self._digest(row.raw)]
         self._rows.append(row)
         self._marks.append(mark)
         at = self._place.get(tuple(mark), -1)
@@ -150,7 +150,3 @@ class Walk:
     def news(self) -> list[Row]:
         """The rows before those that stand unmoved."""
         return self._rows[: -self._unmoved] if self.ended else self._rows
-
-
-def _mark(row: Row) -> Mark:
-    return [row.id or "", hashlib.blake2s(row.raw, digest_size=8).hexdigest()]

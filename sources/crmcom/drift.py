@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from crmcom.records import Sender
 
@@ -50,15 +50,22 @@ class Drift:
     reserved: frozenset[str]
     columns: dict[Path, Column] = field(default_factory=dict)
     added: list[str] = field(default_factory=list)
+    is_text: Callable[[Path], bool] = lambda _: False
+    """Whether the field at a path gets a text column, whatever comes first."""
 
     @classmethod
-    def recall(cls, reserved: frozenset[str], memory: Mapping[str, Any]) -> Drift:
+    def recall(
+        cls,
+        reserved: frozenset[str],
+        memory: Mapping[str, Any],
+        is_text: Callable[[Path], bool] = lambda _: False,
+    ) -> Drift:
         """Read what `remember` wrote."""
         columns = {
             tuple(json.loads(path)): Column(name, kind, set(senders))
             for path, (name, kind, senders) in memory.items()
         }
-        return cls(reserved, columns)
+        return cls(reserved, columns, is_text=is_text)
 
     def remember(self) -> dict[str, Any]:
         """A JSON-able form, small: one entry a column."""
@@ -79,14 +86,15 @@ class Drift:
         if column is None:
             if value is None or len(self.columns) >= MAX_UNKNOWN_COLUMNS:
                 return None
-            column = Column(self._name(path), _kind(value), set())
+            kind = "text" if self.is_text(path) else _kind(value)
+            column = Column(self._name(path), kind, set())
             self.columns[path] = column
             self.added.append(column.name)
         column.senders.add(sender)
         return column
 
     def _name(self, path: Path) -> str:
-        plain = "__".join(_snake(key) for key in path)
+        plain = "__".join(snake(key) for key in path)
         taken = self.reserved | {c.name for c in self.columns.values()}
         lossy = any(not _is_latin(key) for key in path) or not plain.strip("_x0123456789")
         if lossy or plain in taken or variant(plain) in taken or len(plain) > MAX_NAME:
@@ -113,8 +121,8 @@ def _is_latin(key: str) -> bool:
     return bool(re.search(r"[A-Za-z]", key)) and key.isascii()
 
 
-def _snake(key: str) -> str:
-    """A name that dlt's own normaliser leaves as it is."""
+def snake(key: str) -> str:
+    """A key as part of a column's name, which dlt's own normaliser leaves as it is."""
     words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", key)
     name = re.sub(r"_+", "_", re.sub(r"[^a-z0-9]", "_", words.lower())).strip("_")
     return f"_{name}" if name[:1].isdigit() else name or "x"

@@ -21,9 +21,9 @@ from crmcom.errors import (
     NotFound,
     Unavailable,
 )
+from crmcom.forgotten import Forgotten
 from crmcom.listing import Window, listings, probe
 from crmcom.merge import carry, stamp, without
-from crmcom.privacy import Privacy
 from crmcom.protocol import Reply, Request
 from crmcom.run import (
     MAX_UNCONFIRMED,
@@ -86,18 +86,23 @@ class Feed:
         *,
         state: MutableMapping[str, Any],
         put: Put,
+        forgotten: Forgotten = Forgotten(),  # noqa: B008 - frozen
     ) -> None:
         self.run = run
         self.client = client
         self.stored = stored
         self.record = record
         self.state = state
+        self.forgotten = forgotten
         self._put = put
         self.result: Result = run.result(record.table)
-        self.drift = Drift.recall(tables.reserved_columns(record), state.get("columns", {}))
+        self.drift = Drift.recall(
+            tables.reserved_columns(record),
+            state.get("columns", {}),
+            is_text=lambda path: run.privacy.is_hashed(record.table, path),
+        )
         senders: tuple[Sender, ...] = ("list", "single")
         self._shapers = {s: Shaper(record, s, self.drift) for s in senders}
-        self._privacy = Privacy(run.settings.privacy)
         self.sent: set[str] = set()
         self.half_merged: set[str] = set(state.get("half_merged", ()))
         """Records to read once more, because of a load that was killed; until that is done."""
@@ -135,7 +140,13 @@ class Feed:
 
     async def shape(self, raws: Iterable[bytes], sender: Sender) -> Shaped:
         whole, shaper = list(raws), self._shapers[sender]
-        return await self.run.work(lambda: self._privacy.of(shaper.shape(whole)))
+        privacy, table = self.run.privacy, self.record.table
+
+        def work() -> Shaped:
+            found = self.forgotten.leave_out(self.record, shaper.shape(whole))
+            return privacy.of(table, found, self.drift)
+
+        return await self.run.work(work)
 
     def answered(self, sender: Sender) -> frozenset[str]:
         return self._shapers[sender].answers_for()
@@ -187,7 +198,7 @@ class Feed:
 
     async def reject_rows(self, rows: Iterable[Row]) -> None:
         found = tuple(tables.reject(r.raw, "no id") for r in rows)
-        await self.reject(self._privacy.rejects(found))
+        await self.reject(self.run.privacy.rejects(self.forgotten.rejects(self.record, found)))
 
     # --- listings ---
 
@@ -400,6 +411,7 @@ class Feed:
 
     def remember(self, state: MutableMapping[str, Any]) -> None:
         """What is remembered of a slice that failed, too: it has loaded rows."""
+        privacy = self.run.privacy
         state["columns"] = self.drift.remember()
         state["tenant"] = self.run.settings.base_url
         state.pop("half_merged", None)
@@ -407,7 +419,11 @@ class Feed:
             state["half_merged"] = sorted(self.half_merged)
         if self.client.stats.requests:  # else nobody has told the server's time
             state["synced_us"] = to_us(self.synced_at)
-        self.result.new_columns += self.drift.added
+        if privacy or "privacy" in state:
+            state["privacy"] = privacy.remember(state.get("privacy", {}))
+        self.result.new_columns += [
+            c for c in self.drift.added if not privacy.is_dropped(self.record.table, self.drift, c)
+        ]
 
 
 def raws(rows: Iterable[Row]) -> list[bytes]:

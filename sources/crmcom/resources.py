@@ -17,6 +17,7 @@ from dlt.extract.source import SourceInjectableContext
 from crmcom.accounts import read_accounts
 from crmcom.activities import read_activities
 from crmcom.contacts import read_contacts
+from crmcom.drift import Drift
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
 from crmcom.feed import Feed, from_rows
 from crmcom.records import ACCOUNT, ACTIVITY, CONTACT
@@ -77,6 +78,7 @@ def _begin_slice(name: str, run: Run, states: Mapping[str, Any]) -> None:
     if run.slice_of is not source:
         _merge_safely()
         _same_tenant(run, states.values())
+        _same_privacy(run, states)
         run.slice_of = source
         run.next_slice(
             set(source.resources.selected),
@@ -109,6 +111,19 @@ def _same_tenant(run: Run, states: Iterable[Mapping[str, Any]]) -> None:
         )
 
 
+def _same_privacy(run: Run, states: Mapping[str, Any]) -> None:
+    before = [s.get("privacy", {}) for s in states.values()]
+    run.privacy.same_key(before)
+    known = [Drift.recall(frozenset(), s.get("columns", {})) for s in states.values()]
+    notices = [*run.privacy.unknown(known), *run.privacy.ended(before)]
+    if any(map(run.privacy.is_new, before)):
+        notices.append(
+            "privacy has changed: what was loaded before stays as it is until its records are "
+            "read again; to be sure, name another dataset, which is loaded anew"
+        )
+    run.notices += [n for n in notices if n not in run.notices]
+
+
 async def _read(name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Any]) -> None:
     try:
         await _attempt(name, run, state, queue)
@@ -137,7 +152,9 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     result.caught_up = False
     try:
         stored = Destination(dlt.current.pipeline(), run.work)
-        feed = Feed(run, client, stored, record, state=after, put=put)
+        feed = Feed(
+            run, client, stored, record, state=after, put=put, forgotten=await stored.forgotten()
+        )
         with client.counting() as count:
             try:
                 await read(feed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from crmcom.client import Client, Learned
 from crmcom.errors import CrmcomError, Unproven
+from crmcom.privacy import Privacy
 from crmcom.settings import RESOURCES
 
 if TYPE_CHECKING:
@@ -131,11 +132,15 @@ class Run:
     """The resources that the current slice has begun to read."""
     after_us: int = 0
     """The time of the last slice that was loaded."""
+    privacy: Privacy = field(init=False)
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "crmcom"))
     _open: int = 0
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asked: int = 0
     _started_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.privacy = Privacy(self.settings)
 
     def result(self, resource: str) -> Result:
         return self.results.setdefault(resource, Result(resource))

@@ -7,6 +7,7 @@ wrong and what to do, and never repeats the value of a secret.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime
 from ipaddress import ip_address
@@ -18,9 +19,12 @@ from crmcom.masking import Scrubber, Secret
 from crmcom.protocol import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 RESOURCES = ("contacts", "accounts", "activities")
+MIN_KEY = 16
+"""Characters of `privacy_key`; a short one can be tried out."""
+
 EXAMPLE_URL = "https://app.crm.com/backoffice/v2"
 
 ActivityDetails = Literal["changed", "all", "off"]
@@ -100,9 +104,17 @@ class Settings:
     full_scan: Iterable[str] = ()
     """Resources whose filters are known not to work on this tenant: listed whole."""
     privacy: Mapping[str, Privacy] = field(default_factory=dict)
-    """Column -> `hash` or `drop`."""
+    """Column -> `hash` or `drop`; a column is `email`, `contacts.email` or `phone.number`."""
+    privacy_key: str | Secret | None = None
+    """What hashes are made with; needed where a column is hashed."""
 
-    SECRETS: ClassVar[tuple[str, ...]] = ("api_key", "access_token", "password", "secret_key")
+    SECRETS: ClassVar[tuple[str, ...]] = (
+        "api_key",
+        "access_token",
+        "password",
+        "secret_key",
+        "privacy_key",
+    )
 
     def __post_init__(self) -> None:
         self._set("base_url", _base_url(self.base_url))
@@ -119,6 +131,7 @@ class Settings:
         _one_of("activity_details", self.activity_details, ("changed", "all", "off"))
         self._set("full_scan", _full_scan(self.full_scan))
         self._set("privacy", _privacy(self.privacy))
+        _check_privacy_key(self.privacy, self.hash_key)
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -150,6 +163,11 @@ class Settings:
         if api_key:
             return ApiKey(api_key)
         raise _wrong("api_key", "is missing", "set it, or access_token, or a login")
+
+    @property
+    def hash_key(self) -> Secret | None:
+        """`privacy_key` as parsed."""
+        return _secret(self.privacy_key)
 
     @property
     def start(self) -> datetime | None:
@@ -327,11 +345,27 @@ def _privacy(value: Any) -> dict[str, Privacy]:
         columns = dict(value)
     except (TypeError, ValueError):
         raise _wrong("privacy", f"is {value!r}", 'write it like {email = "hash"}') from None
+    found: dict[str, Privacy] = {}
     for column, how in columns.items():
-        if not isinstance(column, str) or not column:
+        if not isinstance(column, str) or not column.strip():
             raise _wrong("privacy", f"names {column!r}", "name columns")
+        if isinstance(how, Mapping):  # TOML reads `contacts.email = "hash"` as a table
+            found |= {f"{column}.{below}": h for below, h in _privacy(how).items()}
+            continue
         _one_of(f"privacy.{column}", how, ("hash", "drop"))
-    return columns
+        found[column.strip()] = how
+    return found
+
+
+def _check_privacy_key(columns: Mapping[str, Privacy], key: Secret | None) -> None:
+    remedy = (
+        "put a long random text there, such as `openssl rand -base64 32` prints, and keep it: "
+        "without it equal values no longer get equal hashes"
+    )
+    if key is None and "hash" in columns.values():
+        raise _wrong("privacy_key", "is missing, and columns are to be hashed", remedy)
+    if key is not None and len(key.reveal()) < MIN_KEY:
+        raise _wrong("privacy_key", f"is shorter than {MIN_KEY} characters", remedy)
 
 
 NAMES = tuple(f.name for f in fields(Settings))

@@ -48,7 +48,8 @@ class Options(BaseConfiguration):
     account_refresh: Any | None = None
     activity_details: str | None = None
     full_scan: list[str] | None = None
-    privacy: dict[str, str] | None = None
+    privacy: dict[str, Any] | None = None
+    privacy_key: TSecretStrValue | None = None
 
     __section__: ClassVar[str] = "crmcom"
 

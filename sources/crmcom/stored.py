@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from crmcom import forgotten
+from crmcom.forgotten import Forgotten
 from crmcom.refresh import KINDS, Known, question
 from crmcom.schema import RAW_TABLES
 
@@ -110,6 +112,21 @@ class Destination:
         found = await self._work(ask)
         columns = (found.column(name).to_pylist() for name in Known._fields)
         return [Known(str(i), KINDS[kind], at) for i, kind, at in zip(*columns, strict=True)]
+
+    async def forgotten(self) -> Forgotten:
+        """Who was erased and is to be kept out."""
+
+        def ask() -> Forgotten:
+            with self._pipeline.sql_client() as client:
+                name = client.make_qualified_table_name(forgotten.TABLE)
+                try:
+                    found = _fetched(client, f"select salt, digest from {name}")  # noqa: S608
+                except DatabaseUndefinedRelation:
+                    return Forgotten()
+            salts, digests = (found.column(c).to_pylist() for c in ("salt", "digest"))
+            return Forgotten(salts[0], frozenset(digests)) if salts else Forgotten()
+
+        return await self._work(ask)
 
     async def _of(self, table: str, key: str, ids: Iterable[str]) -> pa.Table:
         """The rows with these values in `key`."""

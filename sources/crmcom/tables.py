@@ -257,7 +257,7 @@ class Shaper:
         otherwise pass for one that the API did not send."""
         lost = [f for f in self._amounts if f.column not in flat]
         return [
-            Reject(flat["id"], f"{f.path}: {flat[variant(f.column)]!r} is no amount", _payload(raw))
+            Reject(flat["id"], f"{f.path}: what came is no amount", _payload(raw))
             for f in lost
             if variant(f.column) in flat
         ]

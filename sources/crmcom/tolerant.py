@@ -149,7 +149,7 @@ def as_time(value: object) -> datetime | None:
     if number is None:
         return None
     if abs(number) > MAX_EPOCH_S:
-        raise Unreadable(f"the epoch {value} is not in seconds (milliseconds?)")
+        raise Unreadable("the epoch is not in seconds (milliseconds?)")
     if number != int(number) or number < MIN_EPOCH_S:
         raise _Misfit
     return _EPOCH + timedelta(seconds=int(number))

@@ -36,6 +36,7 @@ def test_the_names_are_fixed():
         "activity_details",
         "full_scan",
         "privacy",
+        "privacy_key",
     )
 
 
@@ -211,7 +212,7 @@ def test_what_the_environment_writes_is_understood():
 def test_settings_are_frozen_and_copied():
     """What is passed in can change later without changing them; a pickle works, but is empty."""
     privacy = {"email": "hash"}
-    settings = Settings(**OK, privacy=privacy)
+    settings = Settings(**OK, privacy=privacy, privacy_key="k" * 16)
     privacy["email"] = "drop"
     assert settings.privacy == {"email": "hash"}
     with pytest.raises(AttributeError):

@@ -42,6 +42,7 @@ KEYS = {
     "activity_details": "all",
     "full_scan": ["contacts"],
     "privacy": {"email": "hash"},
+    "privacy_key": "a-long-random-text",
 }
 
 
