@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow test-airflow test-image model bench bench-pace bench-refresh bench-size check format \
-	docs lock clean
+.PHONY: help setup demo test test-slow test-airflow test-image model bench bench-pace bench-refresh \
+	bench-size check format docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
