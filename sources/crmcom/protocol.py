@@ -87,10 +87,10 @@ def judge(
     if 200 <= status < 300:
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if not _is_json_object(body):
-            raise BrokenReply(
-                "the reply's body is truncated or not JSON",
-                _evidence(request, status, body),
-            )
+            what = "the reply's body is truncated or not JSON"
+            if body.lstrip().startswith(b"<"):
+                what = "the reply is a web page and no JSON: a gateway's, a login, or another site"
+            raise BrokenReply(what, _evidence(request, status, body))
         return Reply(request, body, server_time(headers))
     raise _refusal(request, status, headers, body, now)
 
@@ -156,7 +156,9 @@ def _evidence(request: Request, status: int, body: bytes) -> Evidence:
         message = " ".join(str(x) for x in (said.message, said.error) if x)
     except (msgspec.DecodeError, UnicodeDecodeError):
         message = ""
-    return Evidence(request.endpoint.name, request.path, status, message[:300])
+    # On one line, and with nothing that a terminal would obey.
+    shown = "".join(c if c.isprintable() else " " for c in message[:300])
+    return Evidence(request.endpoint.name, request.path, status, shown)
 
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
