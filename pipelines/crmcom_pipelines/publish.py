@@ -179,8 +179,8 @@ class Workspace:
         `NotWritable`, `NoSpace`, and `PublishBlocked` when somebody writes what must be copied.
         """
         with contextlib.ExitStack() as stack:
-            with _explained(f"work in {self.folder}"):
-                self._make_folder()
+            with explained(f"work in {self.folder}"):
+                self.make_folder()
                 stack.enter_context(lock.hold(self.lock_file, command=command))
                 draft = Draft(self)
             yield draft
@@ -193,7 +193,8 @@ class Workspace:
         """Working files that were given up. They still hold what was loaded into them."""
         return sorted(self.aside_dir.glob("*/*"))
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Raises `OSError` or `SettingsError` where there can be no sync."""
         home = self.published.parent
         if home.exists() and not os.access(home, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no permission to write", str(home))
@@ -203,6 +204,10 @@ class Workspace:
                 f"{self.folder} and {home} are on different file systems, so that no file can be "
                 "renamed from one to the other. Let both be on one."
             )
+        # A checkout is a likely place for a warehouse, and people's data has none in it.
+        ignore = self.folder.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
 
 
 class Draft:
@@ -240,7 +245,7 @@ class Draft:
         """
         if not self.path.exists():
             return False
-        with _explained(f"publish {self._at.published}"):
+        with explained(f"publish {self._at.published}"):
             if not (changed or self._behind) and self._found:
                 self._write_record(Record(published=self._found, behind=False))
                 return False
@@ -260,10 +265,6 @@ class Draft:
             at.working.parent,
         ):
             folder.mkdir(exist_ok=True)
-        # A checkout is a likely place for a warehouse, and people's data has none in it.
-        ignore = at.folder.parent / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
 
     def _make_ready(self) -> None:
         at = self._at
@@ -472,7 +473,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(doing: str) -> Iterator[None]:
+def explained(doing: str) -> Iterator[None]:
     """Turns the operating system's errors into ours."""
     try:
         yield

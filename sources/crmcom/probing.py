@@ -197,7 +197,8 @@ class _Examination:
         for endpoint, error in errors.items():
             self._found.append(failed(endpoint.name, error))
         for one in lists:
-            rows = f"{one.page.total:,} rows" if one.page.total is not None else "rows not counted"
+            total = one.page.total
+            rows = "rows not counted" if total is None else f"{total:,} rows"
             answered = f"answers ({rows}, {one.seconds:.1f} s)"
             self._found.append(Finding(one.endpoint.name, ok=True, message=answered, value=200))
         await self._records({one.resource: one.page for one in lists})
@@ -418,9 +419,25 @@ class _Examination:
         more = total > len(page.rows)
         return [
             self._cap(one, more=more),
-            _totals(one, total, again.total, shown, beyond=bool(after.rows), repeats=repeats),
+            _totals(
+                one,
+                total,
+                again=again.total,
+                counted_older=await self._counted_older(one) if after.rows else None,
+                shown=shown,
+                beyond=bool(after.rows),
+                repeats=repeats,
+            ),
             self._has_more(one, told=page.has_more, more=more or bool(after.rows), repeats=repeats),
         ]
+
+    async def _counted_older(self, one: _List) -> int | None:
+        newest_s = max((r.created_on for r in one.page.rows if r.created_on), default=None)
+        if newest_s is None:
+            return None
+        older = Window(None, newest_s).params
+        params = (*older, ("page", "1"), ("size", "1"), ("include_total", "true"))
+        return (await ask_page(self._client, Request(one.endpoint, params=params))).total
 
     def _cap(self, one: _List, *, more: bool) -> Finding:
         name, rows = one.name("page size cap"), len(one.page.rows)
@@ -594,19 +611,30 @@ class _Examination:
 
 
 def _totals(
-    one: _List, total: int, again: int | None, shown: int, *, beyond: bool, repeats: bool
+    one: _List,
+    total: int,
+    *,
+    again: int | None,
+    counted_older: int | None,
+    shown: int,
+    beyond: bool,
+    repeats: bool,
 ) -> Finding:
-    """`shown`: rows up to the last page that the total announces."""
+    """`again`: the total, asked last. `counted_older`: that of the rows that are older than the
+    newest; as many, where the count stops at a cap. `shown`: rows up to the last page that the
+    total announces. `beyond`: whether the next page has more."""
     name = one.name("totals")
+    if repeats:
+        return _untold(name, "a later page repeats the first")
     if again != total:
         return _untold(name, "the number of rows changes while it is asked")
-    if beyond and not repeats:
-        if total % 1_000 == 0:
-            message = f"counts to {total:,} and no further: windows that hold more are cut"
-            return Finding(name, ok=True, message=message, value=f"capped at {total}")
-        return _lie(name, f"says {total:,}, and more rows follow", WRONG)
-    if shown != total:
-        return _lie(name, f"says {total:,}, and {shown:,} rows are shown", WRONG)
+    if beyond and counted_older in (None, total):
+        message = f"counts to {total:,} and no further: windows that hold more are cut"
+        return Finding(name, ok=True, message=message, value=f"capped at {total}")
+    if beyond or shown != total:
+        rows = "more" if beyond else f"{shown:,}"
+        message = f"counts {total:,}, and {rows} rows are shown: a sync cannot prove its listings"
+        return _lie(name, message, WRONG)
     return Finding(name, ok=True, message=f"exact: {total:,}", value=EXACT)
 
 

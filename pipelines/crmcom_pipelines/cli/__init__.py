@@ -12,6 +12,7 @@ import sys
 
 import click
 
+from crmcom_pipelines.cli.checking import check
 from crmcom_pipelines.cli.commands import EXIT_CODES, Commands
 from crmcom_pipelines.cli.demonstration import demo
 from crmcom_pipelines.cli.ledger import explain, status
@@ -36,5 +37,5 @@ def main(*, debug: bool) -> None:
         logging.getLogger("crmcom").setLevel(logging.DEBUG)
 
 
-for command in (sync, backfill, transform, report, status, explain, demo, sandbox):
+for command in (check, sync, backfill, transform, report, status, explain, demo, sandbox):
     main.add_command(command)
