@@ -56,7 +56,7 @@ def misspelt(environ: Mapping[str, str] = os.environ) -> list[Misspelt]:
         Misspelt(path, where, known.nearest(path))
         for where, paths in _written()
         for path in paths
-        if _ours(path.split(".")) and not known.has(path)
+        if known.is_ours(path) and not known.has(path)
     ]
     return found + [
         Misspelt(name, "the environment", nearest)
@@ -93,7 +93,7 @@ def _is_near(word: str, right: str) -> bool:
 
 def _ours(path: list[str]) -> bool:
     """Whether a section is called as ours is, or nearly so."""
-    sections = path[:-1]
+    sections = [section.lower() for section in path[:-1]]
     if sections[:1] == ["crmcom"] and len(sections) > 1 and sections[1] not in ("vars", "sources"):
         return False  # dlt's sections of a pipeline: [crmcom.destination.postgres]
     return any(_is_near(section, "crmcom") for section in sections)
@@ -112,6 +112,11 @@ class _Known:
             for path in (*self._paths, VARS)
             if not path.startswith((f"{VARS}.", f"{SOURCE}.crmcom"))
         }
+
+    def is_ours(self, path: str) -> bool:
+        """Whether it is meant for us: by its section, or as a variable in whichever section."""
+        parts = path.split(".")
+        return _ours(parts) or parts[-1] in self._variables
 
     def has(self, path: str) -> bool:
         """Whether it is read, or stands below something that is."""
@@ -135,7 +140,7 @@ class _Known:
     def meant(self, name: str) -> str | None:
         """The variable that was probably meant by one of the environment, empty where nothing is
         near; None where it is right, or none of our business."""
-        if "CRM" not in name.upper() or self._read(name):
+        if not any(_is_near(word, "crmcom") for word in name.split("_")) or self._read(name):
             return None
         near = get_close_matches(name.upper(), self._environ, n=1, cutoff=0.85)
         sections = name.split("__")

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
@@ -22,8 +22,6 @@ from crmcom_pipelines.publish import (
     Workspace,
     explained,
 )
-
-if TYPE_CHECKING:
 
 NAME = "destination"
 ROOM_BYTES = 500_000_000
@@ -110,7 +108,6 @@ def _elsewhere(name: str, dataset: str) -> Finding:
     """In a schema of its own, which is dropped again."""
     from dlt.common.configuration.exceptions import ConfigurationException
     from dlt.common.destination.exceptions import DestinationException, UnknownDestinationModule
-    
 
     with tempfile.TemporaryDirectory(prefix="crmcom-check-") as folder:
         failure: CrmcomError
@@ -121,7 +118,7 @@ def _elsewhere(name: str, dataset: str) -> Finding:
         except UnknownDestinationModule:
             failure = SettingsError(f"dlt knows no destination {name}: see --destination")
         except ImportError as error:
-            failure = SettingsError(f"{name} needs a library that is missing: {error}")
+            failure = SettingsError(f"{name} needs a library ({error}): pip install 'dlt[{name}]'")
         except ConfigurationException as error:
             missing = ", ".join(getattr(error, "fields", ())) or type(error).__name__
             failure = SettingsError(
@@ -168,7 +165,7 @@ def _try_table(client: Any) -> bool:
         raise StorageFailed("what was written is not found again")
     try:
         client.execute_sql(f"alter table {table} rename to probed")
-    except Exception:  # noqa: BLE001 - of whichever driver
+    except Exception:
         return False
     return True
 
