@@ -33,7 +33,6 @@ from crmcom.errors import (
     Forbidden,
     LoginRefused,
     NotFound,
-    Refused,
     SettingsError,
     Unavailable,
     Unproven,
@@ -53,7 +52,7 @@ from crmcom.facts import (
 from crmcom.listing import Window, ask_page, probe
 from crmcom.protocol import Request, range_params, read_page
 from crmcom.retrying import Patience
-from crmcom.settings import ApiKey, Token, setting
+from crmcom.settings import ApiKey, Token
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -235,11 +234,14 @@ class _Examination:
             if isinstance(error, SettingsError):
                 add(failed("connection", error))
                 return False
-        known = lists or any(isinstance(e, Refused) for e in errors.values())
+        known = lists or any(isinstance(e, Forbidden) for e in errors.values())
         if not known:
             add(self._unreached(list(errors.values())))
             return False
-        add(Finding("credentials", ok=True, message=self._credentials(), value=self._way()))
+        if lists:
+            add(Finding("credentials", ok=True, message=self._credentials(), value=self._way()))
+        else:
+            add(_untold("credentials", "every list refuses us"))
         add(self._clock([one.page.answered_at for one in lists]))
         return True
 
@@ -248,12 +250,6 @@ class _Examination:
         first = errors[0]
         if isinstance(first, NotFound):
             return replace(failed("connection", first), exit_code=SettingsError.exit_code)
-        if isinstance(first, BrokenReply) or (
-            isinstance(first, Unavailable) and isinstance(first.last, BrokenReply)
-        ):
-            what = (first.last if isinstance(first, Unavailable) else first) or first
-            told = f"{said(what)}: check that {setting('base_url')} is the back office's API"
-            return replace(failed("connection", first), message=told)
         return failed("connection", first)
 
     def _way(self) -> str:
@@ -447,7 +443,7 @@ class _Examination:
             return Finding(name, ok=None, message=f"could not tell: one page holds all {rows}")
         message = f"{rows} rows on a page at most"
         if rows < self._client.settings.page_size:
-            message += f", fewer than {setting('page_size')}: listings take more requests"
+            message += ", fewer than sources.crmcom.page_size: listings take more requests"
         return Finding(name, ok=True, message=message, value=rows)
 
     def _has_more(self, one: _List, *, told: bool | None, more: bool, repeats: bool) -> Finding:

@@ -231,7 +231,8 @@ def _agree(edits: list[Edit], *, force: bool, asks: bool) -> None:
     if not asks:
         files = " and ".join(shlex.quote(str(edit.path)) for edit in replaced)
         raise click.UsageError(f"{files} would change: say --force to replace what is there")
-    click.confirm("Change it?", default=False, abort=True, err=True)
+    if not click.confirm("Change it?", default=False, err=True):
+        raise click.ClickException("nothing was changed")
 
 
 def _overruled(settings: Settings) -> list[str]:
