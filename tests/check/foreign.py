@@ -84,6 +84,11 @@ def spoken_to_in_tls():
         yield url.replace("http://", "https://")
 
 
+def patience_s(start):
+    """The time-out to ask with: short only where nothing will come, since the machine is slow."""
+    return 0.3 if start is silent else 20
+
+
 def not_the_api():
     """Name, how to start it, what is to be said of it, and the exit code of a check."""
     return [

@@ -9,7 +9,7 @@ from crmcom.probing import LIMIT_S
 from crmcom_sandbox import LIVE, REFERENCE, Faults, World, serve
 
 from .conftest import examined
-from .foreign import not_the_api
+from .foreign import not_the_api, patience_s
 
 FILTERS = ("contacts: filter created_on", "activities: filter created_on",
            "activities: filter states", "activities: filter completed_on")  # fmt: skip
@@ -167,7 +167,7 @@ def test_what_is_not_the_api_is_one_line_with_its_cause(start, told, code):
     """Within a bounded time."""
     began_s = time.monotonic()
     with start() as url:
-        found = examined(url, "sEcret-key", request_timeout_s=0.3)
+        found = examined(url, "sEcret-key", request_timeout_s=patience_s(start))
     (finding,) = found.values()
     assert finding.ok is False
     assert told in finding.message
