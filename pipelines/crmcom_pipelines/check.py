@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError
-from crmcom.probing import Finding, examine, facts_of, failed
+from crmcom.findings import Finding, facts_of, failed
+from crmcom.probing import examine
 from crmcom_pipelines import profile, trial
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 
 from crmcom.errors import CrmcomError, SettingsError, Unavailable
-from crmcom.probing import Finding, failed
+from crmcom.findings import Finding, failed
 from crmcom_pipelines.load import PIPELINE
 from crmcom_pipelines.publish import (
     PublishBlocked,

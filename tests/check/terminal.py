@@ -19,7 +19,13 @@ def talk(*args, cwd, env, answers, timeout_s=60):
     ours, theirs = pty.openpty()
     command = [str(Path(sys.executable).parent / "crmcom"), *args]
     process = subprocess.Popen(
-        command, cwd=cwd, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
     )
     os.close(theirs)
     waiting, shown, read_to = list(answers), "", 0

@@ -28,7 +28,9 @@ def _folder(tmp_path, monkeypatch):
 
 def check(server, *options, **environ):
     given = ("check", "--base-url", server.base_url, *options)
-    return CliRunner(env={"SOURCES__CRMCOM__API_KEY": server.api_key, **environ}).invoke(main, given)
+    return CliRunner(env={"SOURCES__CRMCOM__API_KEY": server.api_key, **environ}).invoke(
+        main, given
+    )
 
 
 def test_each_check_is_one_line_and_one_entry(world, tmp_path):

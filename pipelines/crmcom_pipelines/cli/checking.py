@@ -19,7 +19,7 @@ from crmcom_pipelines.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from crmcom.probing import Finding
+    from crmcom.findings import Finding
 
 _MARKS = {True: "✓", False: "✗", None: "?"}
 
