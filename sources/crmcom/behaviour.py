@@ -72,14 +72,6 @@ class Listed:
     def resource(self) -> str:
         return self.endpoint.record.table
 
-    @property
-    def one_page(self) -> bool:
-        """Whether the server says that this page is all."""
-        page = self.page
-        if page.has_more is not None:
-            return not page.has_more
-        return page.total is not None and page.total <= len(page.rows)
-
     def name(self, what: str) -> str:
         return fact(self.resource, what)
 

@@ -236,7 +236,8 @@ class _Examination:
         for contact in contacts:
             params = (("page", "1"), ("size", "1"))
             try:
-                page = await ask_page(self._client, Request(LIST_CONTACT_ACCOUNTS, contact, params))
+                asked = Request(LIST_CONTACT_ACCOUNTS, contact, params)
+                listed = await ask_page(self._client, asked)
             except CrmcomError as error:
                 self._found.append(failed(name, _of_shown(error, contact)))
                 return []

@@ -28,9 +28,12 @@ def _folder(tmp_path, monkeypatch):
 
 def check(server, *options, **environ):
     given = ("check", "--base-url", server.base_url, *options)
-    return CliRunner(env={"SOURCES__CRMCOM__API_KEY": server.api_key, **environ}).invoke(
-        main, given
-    )
+    env = {"SOURCES__CRMCOM__API_KEY": server.api_key, **environ}
+    return CliRunner(env=env).invoke(main, given)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_each_check_is_one_line_and_one_entry(world, tmp_path):
@@ -50,7 +53,7 @@ def test_each_check_is_one_line_and_one_entry(world, tmp_path):
         assert line.startswith(f"✓ {entry['name']}: ")
     names = {entry["name"] for entry in found["checks"]}
     assert {"settings", "credentials", "clock", "destination", "disk"} <= names
-    assert os.listdir(tmp_path) == [".crmcom"]
+    assert names_in(tmp_path) == [".crmcom"]
     assert server.api_key not in shown.output + told.output
 
 
@@ -144,8 +147,8 @@ def test_a_destination_is_tried_and_left_as_it_was(tmp_path):
     before = database.read_bytes()
     assert trial.destination("duckdb", database, "crmcom").ok
     assert database.read_bytes() == before
-    assert sorted(os.listdir(tmp_path)) == [".crmcom", "warehouse.duckdb"]
-    assert os.listdir(tmp_path / ".crmcom/warehouse.duckdb") == []
+    assert names_in(tmp_path) == [".crmcom", "warehouse.duckdb"]
+    assert names_in(tmp_path / ".crmcom/warehouse.duckdb") == []
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_a_new_folder_gets_both_files_and_git_ignores_the_secrets():
     assert stat.S_IMODE(SECRETS.stat().st_mode) == 0o600
     subprocess.run(("git", "check-ignore", "-q", str(SECRETS)), check=True)
     assert "the-key" not in CONFIG.read_text() + done.output
-    assert sorted(os.listdir(".dlt")) == ["config.toml", "secrets.toml"]
+    assert sorted(Path(".dlt").iterdir()) == [CONFIG, SECRETS]
 
 
 def test_git_is_told_once_and_what_it_cannot_help_is_said():
@@ -176,7 +176,7 @@ def test_what_is_missing_or_wrong_is_named_and_nothing_is_written(options, told)
     done = init(*options)
     assert done.exit_code == 2
     assert told in done.output
-    assert os.listdir() == []
+    assert list(Path().iterdir()) == []
 
 
 def test_the_environment_tells_too_and_is_named_where_it_overrules():

@@ -38,7 +38,7 @@ def test_of_a_tenant_with_enough_in_it_all_can_be_told(world, examine, behaviour
     "GET /contacts/{id}/accounts", "GET /accounts/{id}", "GET /activities/{id}",
     "GET /activities/{id}/tags"])  # fmt: skip
 @pytest.mark.parametrize(
-    ("switch", "said", "code"),
+    "trouble",
     [
         ("forbidden", "permission", 3),
         ("broken", "trouble", 4),
@@ -46,10 +46,9 @@ def test_of_a_tenant_with_enough_in_it_all_can_be_told(world, examine, behaviour
         ("misrouted", "gateway", 4),
     ],
 )
-def test_each_endpoint_is_asked_and_its_trouble_told_apart(
-    world, examine, endpoint, switch, said, code
-):
+def test_each_endpoint_is_asked_and_its_trouble_told_apart(world, examine, endpoint, trouble):
     """One line names it, and the others are still asked."""
+    switch, said, code = trouble
     found, _ = examine(world, LIVE.but(**{switch: (endpoint.removesuffix("/"),)}))
     assert bad(found) == {endpoint: code}
     assert said in found[endpoint].message
@@ -74,41 +73,38 @@ def test_one_page_tells_nothing_of_the_next(examine):
 
 
 @pytest.mark.parametrize(
-    ("switches", "name", "value", "ok"),
+    ("switches", "expected"),
     [
-        ({"total": "null"}, "activities: totals", "none", True),
-        ({"total": "absent"}, "contacts: totals", "none", True),
-        ({"total_cap": 500}, "activities: totals", "capped at 500", True),
-        ({"total_cap": 500}, "contacts: totals", "exact", True),
-        ({"total_error": 7}, "activities: totals", "wrong", False),
-        ({"total_error": -7}, "activities: totals", "wrong", False),
-        ({"total_error": -300}, "activities: totals", "wrong", False),
-        ({"size_cap": 30}, "contacts: page size cap", 30, True),
-        ({"size_cap": 30, "total": "null"}, "contacts: page size cap", 30, True),
-        ({"total": "null", "has_more": False}, "contacts: has_more", "none", True),
-        ({"repeated_page": ("GET /contacts",)}, "contacts: has_more", "wrong", False),
-        ({"max_depth": 300}, "activities: totals", None, None),
-        ({"ignored_filters": {"GET /contacts": ("created_on",)}}, FILTERS[0], "ignored", False),
-        ({"ignored_filters": {"*": ("*",)}}, FILTERS[1], "ignored", False),
-        ({"ignored_filters": {"*": ("states",)}}, FILTERS[2], "ignored", False),
-        ({"ignored_filters": {"*": ("completed_on",)}}, FILTERS[3], "ignored", False),
+        ({"total": "null"}, ("activities: totals", "none", True)),
+        ({"total": "absent"}, ("contacts: totals", "none", True)),
+        ({"total_cap": 500}, ("activities: totals", "capped at 500", True)),
+        ({"total_cap": 500}, ("contacts: totals", "exact", True)),
+        ({"total_error": 7}, ("activities: totals", "wrong", False)),
+        ({"total_error": -7}, ("activities: totals", "wrong", False)),
+        ({"total_error": -300}, ("activities: totals", "wrong", False)),
+        ({"size_cap": 30}, ("contacts: page size cap", 30, True)),
+        ({"size_cap": 30, "total": "null"}, ("contacts: page size cap", 30, True)),
+        ({"total": "null", "has_more": False}, ("contacts: has_more", "none", True)),
+        ({"repeated_page": ("GET /contacts",)}, ("contacts: has_more", "wrong", False)),
+        ({"max_depth": 300}, ("activities: totals", None, None)),
+        ({"ignored_filters": {"GET /contacts": ("created_on",)}}, (FILTERS[0], "ignored", False)),
+        ({"ignored_filters": {"*": ("*",)}}, (FILTERS[1], "ignored", False)),
+        ({"ignored_filters": {"*": ("states",)}}, (FILTERS[2], "ignored", False)),
+        ({"ignored_filters": {"*": ("completed_on",)}}, (FILTERS[3], "ignored", False)),
         (
             {"ignored_filters": {"*": ("sort", "order")}},
-            "contacts: sort UPDATED_DATE",
-            "ignored",
-            False,
+            ("contacts: sort UPDATED_DATE", "ignored", False),
         ),
-        ({"ignored_filters": {"*": ("sort",)}}, "contacts: sort UPDATED_DATE", None, None),
+        ({"ignored_filters": {"*": ("sort",)}}, ("contacts: sort UPDATED_DATE", None, None)),
         (
             {"ignored_filters": {"*": ("order",)}, "total": "null"},
-            "activities: sort CREATED_DATE",
-            "ignored",
-            False,
+            ("activities: sort CREATED_DATE", "ignored", False),
         ),
     ],
 )
-def test_each_behaviour_is_found(world, examine, switches, name, value, ok):
+def test_each_behaviour_is_found(world, examine, switches, expected):
     """What keeps a listing from being proven is bad; what only costs requests is not."""
+    name, value, ok = expected
     found, _ = examine(world, LIVE.but(**switches))
     assert (found[name].value, found[name].ok) == (value, ok), found[name].message
     assert found[name].exit_code == (Unproven.exit_code if ok is False else 0)
