@@ -6,11 +6,13 @@ programs' settings too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
 from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crmcom.settings import NAMES
@@ -66,16 +68,18 @@ def misspelt(environ: Mapping[str, str] = os.environ) -> list[Misspelt]:
 
 
 def _written() -> Iterator[tuple[str, list[str]]]:
-    """Of each of dlt's files, the paths of the values in it."""
+    """Each of dlt's files, with the paths of the values in it."""
     from dlt.common.configuration.container import Container  # noqa: PLC0415 - takes a second
-    from dlt.common.configuration.providers import SettingsTomlProvider  # noqa: PLC0415
     from dlt.common.configuration.specs.pluggable_run_context import (  # noqa: PLC0415
         PluggableRunContext,
     )
 
     for provider in Container()[PluggableRunContext].providers.providers:
-        if isinstance(provider, SettingsTomlProvider):
-            yield f".dlt/{provider.name}", list(_paths(tomllib.loads(provider.to_toml())))
+        for location in provider.present_locations:
+            # dlt has read it just now; what it could not read, it has said.
+            with contextlib.suppress(OSError, ValueError):
+                text = Path(location).read_text(encoding="utf-8")
+                yield str(Path(location)), list(_paths(tomllib.loads(text)))
 
 
 def _paths(table: Mapping[str, Any], above: str = "") -> Iterator[str]:

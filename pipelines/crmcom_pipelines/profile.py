@@ -79,7 +79,7 @@ def learn(workspace: Workspace, dataset: str, tenant: str, seen: Facts, *, by: s
         changes=(*known.changes, *changes)[-CHANGES_KEPT:],
     )
     if seen and after != known:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, SettingsError):
             _write(workspace, {**_all(workspace), dataset: after})
     return changes
 

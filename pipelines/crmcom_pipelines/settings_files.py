@@ -99,7 +99,9 @@ def keep_from_git(folder: Path) -> list[str]:
     path = folder / ".gitignore"
     with explained(f"write {path}"):
         before = path.read_bytes() if path.exists() else b""
-        missing = [line for line in IGNORED if line.encode() not in before.split()]
+        missing = [
+            line for line in IGNORED if line.encode() not in map(bytes.strip, before.splitlines())
+        ]
         if missing:
             gap = b"" if not before or before.endswith(b"\n") else b"\n"
             path.write_bytes(before + gap + "".join(f"{line}\n" for line in missing).encode())

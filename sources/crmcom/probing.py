@@ -268,4 +268,7 @@ class _Identified(msgspec.Struct):
 
 
 def _has_id(body: bytes) -> bool:
-    return msgspec.json.decode(body, type=_Identified).id is not None
+    try:
+        return msgspec.json.decode(body, type=_Identified).id is not None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False

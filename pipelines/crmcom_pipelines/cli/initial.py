@@ -114,6 +114,8 @@ def _answers(given: Answers, *, asks: bool) -> tuple[Answers, Settings]:
         answers[name] = given[name] or known[name] or (None if asks else default)
     if asks:
         _ask_destination(answers, given, known)
+    if given["destination_credentials"] and answers["destination"] == "duckdb":
+        raise click.UsageError("duckdb needs no --destination-credentials: say --destination too")
     credentials = {name: answers[name] for name in CREDENTIALS if answers[name]}
     return answers, Settings(base_url=answers["base_url"] or "", **credentials)  # type: ignore[arg-type]
 
