@@ -13,12 +13,13 @@ def dbt_vars() -> dict[str, object]:
     Raises `SettingsError` where it is no table.
     """
     import dlt
+    from dlt.common.configuration.exceptions import ConfigurationValueError
 
-    found: object = dlt.config.get("transforms.crmcom.vars")
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
+    try:
+        found = dlt.config.get("transforms.crmcom.vars", dict)
+    except ConfigurationValueError:
         raise SettingsError(
-            "transforms.crmcom.vars is a table of dbt variables: [transforms.crmcom.vars]"
-        )
-    return dict(found)
+            "transforms.crmcom.vars is a table of dbt variables: [transforms.crmcom.vars], or "
+            "JSON in TRANSFORMS__CRMCOM__VARS"
+        ) from None
+    return dict(found or {})

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from crmcom.errors import SettingsError
+from crmcom_pipelines import profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +51,7 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
     run and its age on the server's clock, which is that of the newest run. `reconciled`: when
     everything was last listed, for the first time or again. `open`: windows of each resource's
     latest run that are not proven. `held_back`: deletions that its latest run did not mark.
+    `behaviour`: how the tenant's API is known to behave, and what changed in that.
     """
     with _reading(database, dataset) as ask:
         newest = ask("select max(finished_at) as at from _sync_runs")[0]["at"]
@@ -95,7 +99,14 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
                 "order by run_id desc, resource, position limit 20"
             ),
             "may_miss": list(MAY_MISS),
+            "behaviour": _behaviour(database, dataset),
         }
+
+
+def _behaviour(database: Path, dataset: str) -> Row:
+    known = profile.read(profile.home(database, dataset), dataset)
+    found: Row = msgspec.to_builtins(known)
+    return found
 
 
 def _count(ask: Any, kind: Kind, table: str) -> Row:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
+from crmcom_pipelines import profile
 from crmcom_pipelines.publish import Draft, NoSpace, StorageFailed, Workspace, chain, is_full
 
 if TYPE_CHECKING:
@@ -126,6 +127,12 @@ def sync(
         step("load")
         _load(run, outcome, lambda: _pipeline(workspace, draft, dataset, destination), draft.path)
         outcome.notes += run.notices
+        outcome.notes += map(
+            str,
+            profile.learn(
+                workspace, dataset, run.settings.base_url, run.learned.facts, by=run.run_id
+            ),
+        )
         if destination == "duckdb" and _any_loaded(run):
             built = not transform or _build(outcome, workspace, draft, dataset, vars or {}, step)
             if built:

@@ -34,6 +34,10 @@ def overview(found: dict[str, Any], database: Path) -> Iterator[str]:
     yield from _table("Windows of the latest runs that are not proven", _OPEN, found["open"])
     yield from _table("Rejects, the latest", _REJECTS, found["rejects"])
     yield from _list("Deletions held back", (r["reason"] for r in found["held_back"]))
+    behaviour = found["behaviour"]
+    facts = (f"{name}: {value}" for name, value in sorted(behaviour["facts"].items()))
+    yield from _list("How the API behaves", facts)
+    yield from _list("What changed in that, by this machine's clock", _changes(behaviour))
     yield from _list("What a plain sync may miss until the next reconcile", found["may_miss"])
 
 
@@ -44,6 +48,11 @@ def _resources(found: dict[str, Any], now: datetime | None) -> list[Row]:
         for row in found[part]:
             known.setdefault(row["resource"], {"now": now}).update(row)
     return [known[resource] for resource in sorted(known)]
+
+
+def _changes(behaviour: Row) -> Iterator[str]:
+    for change in behaviour["changes"]:
+        yield "{at} by {by}: {name} was {was}, is {now}".format(**change)
 
 
 def _table(title: str, columns: tuple[Column, ...], rows: list[Row]) -> Iterator[str]:

@@ -7,6 +7,7 @@ failed one. Beside `warehouse.duckdb` stands
     .crmcom/warehouse.duckdb/
         lock            held while a sync runs, never deleted
         record.json     which file we published last
+        profile.json    how the tenant's API is known to behave
         working/        the file that the sync writes; kept, since a copy of 2 GB takes seconds
         aside/          the last working file that we gave up, in case somebody wants it
         parts/          files being copied; what a crash leaves here goes at the next start
@@ -179,8 +180,8 @@ class Workspace:
         `NotWritable`, `NoSpace`, and `PublishBlocked` when somebody writes what must be copied.
         """
         with contextlib.ExitStack() as stack:
-            with _explained(f"work in {self.folder}"):
-                self._make_folder()
+            with explained(f"work in {self.folder}"):
+                self.make_folder()
                 stack.enter_context(lock.hold(self.lock_file, command=command))
                 draft = Draft(self)
             yield draft
@@ -193,7 +194,8 @@ class Workspace:
         """Working files that were given up. They still hold what was loaded into them."""
         return sorted(self.aside_dir.glob("*/*"))
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Raises `OSError` or `SettingsError` where there can be no sync."""
         home = self.published.parent
         if home.exists() and not os.access(home, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no permission to write", str(home))
@@ -203,6 +205,10 @@ class Workspace:
                 f"{self.folder} and {home} are on different file systems, so that no file can be "
                 "renamed from one to the other. Let both be on one."
             )
+        # A checkout is a likely place for a warehouse, and people's data has none in it.
+        ignore = self.folder.parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
 
 
 class Draft:
@@ -240,7 +246,7 @@ class Draft:
         """
         if not self.path.exists():
             return False
-        with _explained(f"publish {self._at.published}"):
+        with explained(f"publish {self._at.published}"):
             if not (changed or self._behind) and self._found:
                 self._write_record(Record(published=self._found, behind=False))
                 return False
@@ -253,7 +259,7 @@ class Draft:
         """Puts another file in the working one's place. `change` makes it from a copy that it
         may write, in the same folder. A kill leaves the working file as it was, or as changed."""
         folder = self._at.parts_dir / "change"
-        with _explained(f"work in {folder}"):
+        with explained(f"work in {folder}"):
             copy = folder / self.path.name
             folder.mkdir()
             _checkpoint(self.path)
@@ -291,10 +297,6 @@ class Draft:
             at.working.parent,
         ):
             folder.mkdir(exist_ok=True)
-        # A checkout is a likely place for a warehouse, and people's data has none in it.
-        ignore = at.folder.parent / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("*\n")
 
     def _make_ready(self) -> None:
         at = self._at
@@ -508,7 +510,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(doing: str) -> Iterator[None]:
+def explained(doing: str) -> Iterator[None]:
     """Turns the operating system's errors into ours."""
     try:
         yield

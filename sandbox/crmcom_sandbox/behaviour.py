@@ -64,7 +64,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     # untruths
     ignored_filters: Mapping[str, tuple[str, ...]] = {}
-    """Place to filter names (`created_on`, `states`, …; `*` is all of them)."""
+    """Place to filter names (`created_on`, `states`, …; `*` is all of them), and `sort` and
+    `order`, which are ignored only where they are named."""
     repeated_page: tuple[str, ...] = ()
     """Places of lists that serve their first page whatever page is asked."""
     endless: tuple[str, ...] = ()

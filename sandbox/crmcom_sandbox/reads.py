@@ -70,8 +70,8 @@ def record(call: Call, kind: Kind) -> Record:
 
 def _list(call: Call, kind: Kind) -> Reply:
     behaviour = call.sandbox.behaviour
-    paging = read_paging(call.query, behaviour)
     query = without_ignored(call.query, behaviour, call.place)
+    paging = read_paging(query, behaviour)
     selection = contact_selection(query) if kind == "contacts" else activity_selection(query)
     rows = selection.rows(call.world.collection(kind), paging.sort)
     return _page(call, rows, kind, paging)

@@ -153,6 +153,7 @@ async def _must_be_open(feed: Feed, rows: Iterable[Row]) -> None:
         raise FilterIgnored(
             f"the endpoint ignores the filter states: asked for {OPEN}, it sent {other[0]}",
             Evidence(LIST_ACTIVITIES.name, LIST_ACTIVITIES.path, 200),
+            filter="states",
         )
 
 

@@ -28,6 +28,7 @@ from crmcom.errors import (
     Retryable,
     Unavailable,
 )
+from crmcom.facts import Facts, observe
 from crmcom.gate import Gate, TooLong, Turn
 from crmcom.limiter import Limiter
 from crmcom.masking import Scrubber
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import httpx
+
+    from crmcom.protocol import Page
 
 log = logging.getLogger("crmcom")
 
@@ -60,11 +63,13 @@ class Learned:
     `notices`: what the user should know and no error says, by subject: each is told once.
     `paths`: of each list's endpoint, the spelling that the server has answered.
     `bearer`: whether a token goes behind `Bearer`; None until the API has shown that it knows us.
+    `facts`: how the API behaves, as the pages show it that are read anyway; see `facts.py`.
     """
 
     notices: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     bearer: bool | None = None
+    facts: Facts = field(default_factory=dict)
 
 
 class Client:
@@ -178,9 +183,12 @@ class Client:
             try:
                 reply = await self._get_at(path, request)
             except (NotFound, Unavailable) as other:
-                raise error if _is_404(other) else other from None
+                raise _no_route(error) if _is_404(other) else other from None
         self.learned.paths[endpoint.name] = path
         return reply
+
+    def saw(self, request: Request, page: Page) -> None:
+        observe(self.learned.facts, request, page)
 
     async def _get_at(self, path: str, request: Request) -> Reply:
         request = replace(request, endpoint=replace(request.endpoint, path=path))
@@ -434,6 +442,15 @@ class Client:
 
 def _is_404(error: CrmcomError) -> bool:
     return error.evidence is not None and error.evidence.status == 404
+
+
+def _no_route(error: CrmcomError) -> CrmcomError:
+    """A list is no record that may be gone: where it is not found, the address is wrong."""
+    if not isinstance(error, NotFound):
+        return error
+    return NotFound(
+        f"there is no such endpoint at this address: check {setting('base_url')}", error.evidence
+    )
 
 
 def _gave_up(what: str, request: Request, tries: int, last: Retryable | None) -> Unavailable:

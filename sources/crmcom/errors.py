@@ -144,4 +144,14 @@ class Unproven(CrmcomError):
 
 
 class FilterIgnored(Unproven):
-    pass
+    """`filter`: the parameter that the endpoint ignores, without its operator."""
+
+    def __init__(
+        self,
+        message: str,
+        evidence: Evidence | None = None,
+        *,
+        filter: str = "",  # noqa: A002 - the reference's word
+    ) -> None:
+        super().__init__(message, evidence)
+        self.filter = filter

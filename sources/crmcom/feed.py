@@ -21,6 +21,7 @@ from crmcom.errors import (
     NotFound,
     Unavailable,
 )
+from crmcom.facts import NOT_IGNORED, fact
 from crmcom.forgotten import Forgotten
 from crmcom.listing import Window, listings, probe
 from crmcom.merge import carry, stamp, without
@@ -219,7 +220,11 @@ class Feed:
                 if epoch_s(self.now) <= assumed_s:
                     raise
                 await probe(self.client, endpoint, field, epoch_s(self.now))
+            self.learn_filter(field, NOT_IGNORED)
         self.result.started_at = self.result.started_at or self.now
+
+    def learn_filter(self, name: str, value: str) -> None:
+        self.client.learned.facts[fact(self.result.resource, f"filter {name}")] = value
 
     async def listings(
         self,

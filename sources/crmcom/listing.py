@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from crmcom.endpoints import Endpoint
     from crmcom.protocol import Page, Reply, Row
 
-__all__ = ["Asker", "Listing", "Window", "listing", "listings", "newest_updated", "probe"]
+__all__ = [
+    "Asker",
+    "Listing",
+    "Window",
+    "ask_page",
+    "listing",
+    "listings",
+    "newest_updated",
+    "probe",
+]
 
 CAP = 10_000
 """`total` is "accurate up to 10K" on the live API: larger lists report 10000."""
@@ -49,9 +58,14 @@ Found = Listing | list[int]
 
 
 class Asker(Protocol):
-    """Whatever brings replies; it retries by itself and bounds how much is asked at once."""
+    """Whatever brings replies; it retries by itself and bounds how much is asked at once.
+
+    `saw` is told of each page that was read, for what it shows of the server.
+    """
 
     async def get(self, request: Request) -> Reply: ...
+
+    def saw(self, request: Request, page: Page) -> None: ...
 
 
 async def probe(
@@ -66,7 +80,7 @@ async def probe(
     for end_s in (None, ahead_s + 1):
         ahead = range_params(field, ahead_s, end_s)
         paging = _paging("CREATED_DATE", "ASC", 1, 1)
-        page = await _ask(asker, Request(endpoint, params=(*params, *ahead, *paging, *_COUNT)))
+        page = await ask_page(asker, Request(endpoint, params=(*params, *ahead, *paging, *_COUNT)))
         if not page.rows and (page.total or 0) == 0:
             return
         if not all(Window(ahead_s, end_s, field).holds(r) for r in page.rows):
@@ -74,6 +88,7 @@ async def probe(
     raise FilterIgnored(
         f"the endpoint ignores the filter {field}[gte]: it finds records a year ahead",
         Evidence(endpoint.name, endpoint.path, 200),
+        filter=field,
     )
 
 
@@ -160,7 +175,7 @@ async def newest_updated(
         paging = _paging("UPDATED_DATE", "DESC", size, number)
         request = Request(endpoint, params=(*params, *paging))
         try:
-            page = await _ask(asker, request)
+            page = await ask_page(asker, request)
         except BadRequest as error:
             if number == 1:
                 raise
@@ -409,7 +424,7 @@ class _Lister:
         paging = _paging(*order, number)
         params = (*self._params, *window.params, *paging, *(_COUNT if count else ()))
         request = Request(self._endpoint, self._record_id, params)
-        page = await _ask(self._asker, request)
+        page = await ask_page(self._asker, request)
         stray = next((r for r in page.rows if not window.holds(r)), None)
         if stray is not None:
             raise self._ignored(window, f"it sent {stray.id} of {stray.created_on}")
@@ -422,6 +437,7 @@ class _Lister:
             f"the endpoint ignores the filter {window.field}: asked for "
             f"[{window.start_s}, {window.end_s}), {instead}",
             Evidence(self._endpoint.name, self._endpoint.path, 200),
+            filter=window.field,
         )
 
 
@@ -429,11 +445,11 @@ def _paging(sort: str, order: str, size: int, number: int) -> Params:
     return (("sort", sort), ("order", order), ("page", str(number)), ("size", str(size)))
 
 
-async def _ask(asker: Asker, request: Request) -> Page:
+async def ask_page(asker: Asker, request: Request) -> Page:
     """Ask again where a reply is JSON and no list: the client cannot know that one was due."""
     for _ in range(_BROKEN_TRIES - 1):
         try:
-            return read_page(await asker.get(request))
+            return await _seen(asker, request)
         except BrokenReply:
             continue
         except BadRequest:
@@ -441,7 +457,13 @@ async def _ask(asker: Asker, request: Request) -> Page:
                 raise
             # `include_total` is not in the reference: a strict server may refuse it.
             request = replace(request, params=tuple(p for p in request.params if p not in _COUNT))
-    return read_page(await asker.get(request))
+    return await _seen(asker, request)
+
+
+async def _seen(asker: Asker, request: Request) -> Page:
+    page = read_page(await asker.get(request))
+    asker.saw(request, page)
+    return page
 
 
 def _latest(rows: Iterable[Row]) -> int | None:

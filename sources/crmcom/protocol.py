@@ -42,6 +42,8 @@ MAX_EPOCH_S = 253_402_300_799
 _TROUBLE = frozenset({408, 425, 500, 502, 503, 504})
 
 
+_OTHER = "as another product may answer: check sources.crmcom.base_url"
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -87,10 +89,8 @@ def judge(
     if 200 <= status < 300:
         body = body.removeprefix(_BYTE_ORDER_MARK)
         if not _is_json_object(body):
-            raise BrokenReply(
-                "the reply's body is truncated or not JSON",
-                _evidence(request, status, body),
-            )
+            what = _no_object(body)
+            raise BrokenReply(what, _evidence(request, status, body))
         return Reply(request, body, server_time(headers))
     raise _refusal(request, status, headers, body, now)
 
@@ -102,19 +102,45 @@ def _refusal(
     wait_s = retry_after_s(headers, now)
     if status == 401:
         return LoginRefused("the API does not accept the credentials", evidence)
+    if status == 403 and _is_page(body):
+        what = "a web page refuses us, from a firewall or gateway in front of the API"
+        return Forbidden(what, evidence)
     if status == 403:
         return Forbidden("the credentials have no permission for this endpoint", evidence)
     if status == 429 or (status == 503 and wait_s is not None):
-        return RateLimited("the API asks us to slow down", evidence, retry_after_s=wait_s)
+        how_long = f" and to wait {wait_s:.0f} s" if wait_s else ""
+        what = f"the API asks us to slow down{how_long}"
+        return RateLimited(what, evidence, retry_after_s=wait_s)
     if status in _TROUBLE or status >= 500:
         return ServerTrouble("the API has trouble", evidence)
     if status == 404:
         # A gateway's or another product's 404 comes as a page of HTML. Only the API's own
         # may count as "there is no such record": rows are marked as deleted because of it.
         if body.strip() and not _is_json_object(body):
-            return Misrouted("a 404 that is not the API's own", evidence)
+            return Misrouted(
+                "a 404 that is not the API's own, from a gateway or another site", evidence
+            )
         return NotFound("there is no such record", evidence)
     return BadRequest("the API does not take this request", evidence)
+
+
+def _is_page(body: bytes) -> bool:
+    """Of HTML: from a gateway, a login, or another site."""
+    return body.lstrip().startswith(b"<")
+
+
+def _no_object(body: bytes) -> str:
+    """What a reply's body is instead of a JSON object."""
+    if _is_page(body):
+        return (
+            "the reply is a web page and no JSON, from a gateway, a login or another site: "
+            "check sources.crmcom.base_url"
+        )
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "the reply's body is truncated or not JSON"
+    return f"the reply is JSON and no object, {_OTHER}"
 
 
 def server_time(headers: Mapping[str, str]) -> datetime | None:
@@ -156,7 +182,9 @@ def _evidence(request: Request, status: int, body: bytes) -> Evidence:
         message = " ".join(str(x) for x in (said.message, said.error) if x)
     except (msgspec.DecodeError, UnicodeDecodeError):
         message = ""
-    return Evidence(request.endpoint.name, request.path, status, message[:300])
+    # On one line, and with nothing that a terminal would obey.
+    shown = "".join(c if c.isprintable() else " " for c in message[:300])
+    return Evidence(request.endpoint.name, request.path, status, shown)
 
 
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -238,7 +266,7 @@ def read_page(reply: Reply) -> Page:
     if page.content is msgspec.UNSET and page.paging is msgspec.UNSET:
         # An object without either is some other answer, and must not pass for an empty list.
         raise BrokenReply(
-            "the reply is not a list: neither `content` nor `paging`",
+            f"the reply is not a list: neither `content` nor `paging`, {_OTHER}",
             Evidence(reply.request.endpoint.name, reply.request.path, 200),
         )
     paging = page.paging or _Paging()

@@ -18,7 +18,8 @@ from crmcom.accounts import read_accounts
 from crmcom.activities import read_activities
 from crmcom.contacts import read_contacts
 from crmcom.drift import Drift
-from crmcom.errors import CrmcomError, LoginRefused, SettingsError
+from crmcom.errors import CrmcomError, FilterIgnored, LoginRefused, SettingsError
+from crmcom.facts import IGNORED
 from crmcom.feed import Feed, from_rows
 from crmcom.records import ACCOUNT, ACTIVITY, CONTACT
 from crmcom.schema import RAW_TABLES
@@ -160,6 +161,8 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
                 await read(feed)
             except CrmcomError as error:
                 result.error = error
+                if isinstance(error, FilterIgnored):
+                    feed.learn_filter(error.filter, IGNORED)
                 if run.raises or isinstance(error, LoginRefused | SettingsError):
                     raise
                 feed.remember(state)

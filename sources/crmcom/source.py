@@ -8,7 +8,10 @@ from typing import Any, ClassVar
 import dlt
 from dlt.common.configuration import configspec, resolve_configuration
 from dlt.common.configuration.const import TYPE_EXAMPLES
-from dlt.common.configuration.exceptions import ConfigValueCannotBeCoercedException
+from dlt.common.configuration.exceptions import (
+    ConfigProviderException,
+    ConfigValueCannotBeCoercedException,
+)
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
 from dlt.extract import DltResource, DltSource
@@ -67,6 +70,9 @@ def settings_from_config(**given: Any) -> Settings:
             f"{setting(error.field_name)} is no {getattr(error.hint, '__name__', error.hint)}: "
             "see .dlt/config.toml for how to write it"
         ) from None
+    except ConfigProviderException as error:
+        why = str(error).splitlines()[-1]
+        raise SettingsError(f".dlt/{error.provider_name} is no TOML: {why}") from None
     found = {f.name: getattr(options, f.name) for f in fields(Settings)}
     chosen = found | {name: value for name, value in given.items() if value is not None}
     # An empty place in a file that `dlt init` wrote is a setting that is not set.

@@ -113,6 +113,33 @@ def is_untrusted(error: BaseException | None) -> bool:
     return False
 
 
+REFUSED = "no connection: refused, nothing listens at that address"
+NO_HOST = "no connection: there is no host of that name"
+NO_TLS = "no connection: what listens there does not speak TLS (https://)"
+NO_HTTP = "what answers there does not speak HTTP"
+
+
+def unconnected(error: BaseException | None) -> str:
+    """Why there is no connection, as far as the chain of causes tells."""
+    while error is not None:
+        match error:
+            case httpx.ConnectError() if str(error) in (REFUSED, NO_HOST, NO_TLS):
+                return str(error)
+            case ConnectionRefusedError():
+                return REFUSED
+            case socket.gaierror():
+                return NO_HOST
+            case ssl.SSLError():
+                return NO_TLS
+        error = error.__cause__ or error.__context__
+    return "no connection"
+
+
+def unspoken(error: httpx.RemoteProtocolError) -> str:
+    """What came instead of an answer. httpx says the same of one that was cut short."""
+    return NO_HTTP if str(error) == NO_HTTP else "connection lost"
+
+
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Keeps up to `max_connections` open. Proxies and certificates are the environment's
     (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR`), read here.
@@ -213,12 +240,18 @@ def _translated(error: aiohttp.ClientError | OSError) -> httpx.TransportError:
             return httpx.ConnectError("the server's certificate is not trusted")
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
             return httpx.ProxyError("no connection through the proxy")
+        case aiohttp.ClientConnectorSSLError():
+            return httpx.ConnectError(NO_TLS)
+        case aiohttp.ClientConnectorDNSError():
+            return httpx.ConnectError(NO_HOST)
+        case aiohttp.ClientConnectorError(os_error=ConnectionRefusedError()):
+            return httpx.ConnectError(REFUSED)
         case aiohttp.ClientConnectorError():
             return httpx.ConnectError("no connection")
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
             return httpx.ReadError("connection lost")
         case _:
-            return httpx.RemoteProtocolError("the server does not speak HTTP")
+            return httpx.RemoteProtocolError(NO_HTTP)
 
 
 def _parsed(proxy: str) -> SplitResult:

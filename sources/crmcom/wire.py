@@ -16,7 +16,7 @@ import httpx
 
 from crmcom.errors import BrokenReply, CrmcomError, Evidence, SettingsError, Unreachable
 from crmcom.settings import setting
-from crmcom.transport import is_untrusted
+from crmcom.transport import is_untrusted, unconnected, unspoken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +107,7 @@ class Wire:
         except (TimeoutError, httpx.TimeoutException):
             failed = Unreachable("time-out", evidence)
         except httpx.ConnectError as error:
-            failed = Unreachable("no connection", evidence)
+            failed = Unreachable(unconnected(error), evidence)
             if is_untrusted(error):
                 failed = SettingsError(
                     f"the certificate of {sent.url.host} is not trusted: "
@@ -119,6 +119,8 @@ class Wire:
             failed = Unreachable("no connection through the proxy", evidence)
         except httpx.DecodingError:
             failed = BrokenReply("the reply's body cannot be decompressed", evidence)
+        except httpx.RemoteProtocolError as error:
+            failed = Unreachable(unspoken(error), evidence)
         except (httpx.HTTPError, OSError):
             failed = Unreachable("connection lost", evidence)
         raise failed

@@ -23,6 +23,7 @@ from crmcom.errors import (
 )
 from crmcom.protocol import Request
 from crmcom.retrying import Patience
+from crmcom.transport import REFUSED
 
 
 @pytest.mark.parametrize("status", [425, 429, 500, 502, 503, 504])
@@ -167,7 +168,7 @@ async def test_no_server_is_unavailable(tools):
         with pytest.raises(Unavailable) as caught:
             await client.get(tools.account())
     assert isinstance(caught.value.last, Unreachable)
-    assert client.stats.causes == {"no connection": 2}
+    assert client.stats.causes == {REFUSED: 2}
 
 
 async def test_an_endpoint_that_always_fails_costs_minutes_once(tools, caplog):

@@ -13,7 +13,7 @@ import msgspec
 
 from crmcom.endpoints import LIST_ACTIVITIES
 from crmcom.listing import Listing, Window, listings
-from crmcom.protocol import Reply, Request, judge
+from crmcom.protocol import Page, Reply, Request, judge
 
 if TYPE_CHECKING:
     import random
@@ -78,6 +78,9 @@ class Server:
         self.log.append(query)
         status, body = self.answer(query)
         return judge(request, status, {}, body, datetime(2026, 1, 1, tzinfo=UTC))
+
+    def saw(self, request: Request, page: Page) -> None:
+        """The client's part."""
 
     def answer(self, query: dict[str, str]) -> tuple[int, bytes]:
         number, size = int(query["page"]), min(int(query["size"]), self.serves)

@@ -328,6 +328,9 @@ def test_json_that_is_no_list_is_asked_again():
         async def get(self, request):
             return Reply(request, answers.pop()) if answers else await server.get(request)
 
+        def saw(self, request, page):
+            """The client's part."""
+
     async def collect() -> list:
         return [one async for one in listings(Flaky(), LIST_ACTIVITIES, PAST)]
 

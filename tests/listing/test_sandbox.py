@@ -12,7 +12,7 @@ import pytest
 from crmcom.endpoints import LIST_ACTIVITIES, LIST_CONTACTS, Endpoint
 from crmcom.errors import FilterIgnored
 from crmcom.listing import Listing, Window, listings, newest_updated, probe
-from crmcom.protocol import Reply, Request, judge
+from crmcom.protocol import Page, Reply, Request, judge
 from crmcom_sandbox import API_KEY, Behaviour, World, create_app
 from crmcom_sandbox.behaviour import LIVE, REFERENCE
 
@@ -43,6 +43,9 @@ class Api:
         reply = await self.transport.handle_async_request(asked)
         body = await reply.aread()
         return judge(request, reply.status_code, reply.headers, body, datetime.now(UTC))
+
+    def saw(self, request: Request, page: Page) -> None:
+        """The client's part."""
 
     def list(self, endpoint: Endpoint, window: Window, **options: Any) -> list[Listing]:
         async def collect() -> list[Listing]:

@@ -12,15 +12,21 @@ import sys
 
 import click
 
+from crmcom_pipelines.cli.checking import check
 from crmcom_pipelines.cli.commands import EXIT_CODES, Commands
 from crmcom_pipelines.cli.demonstration import demo
 from crmcom_pipelines.cli.forgetting import forget
+from crmcom_pipelines.cli.initial import init
 from crmcom_pipelines.cli.ledger import explain, status
+from crmcom_pipelines.cli.options import configured
 from crmcom_pipelines.cli.reporting import report
 from crmcom_pipelines.cli.serving import sandbox
 from crmcom_pipelines.cli.syncing import backfill, sync, transform
 
 __all__ = ["main"]
+
+UNCONFIGURED = ("init", "demo", "sandbox")
+"""Commands that have defaults of their own, whichever tenant this folder is for."""
 
 
 @click.group(
@@ -28,14 +34,20 @@ __all__ = ["main"]
 )
 @click.version_option(package_name="crmcom-warehouse")
 @click.option("--debug", is_flag=True, help="Show where an unexpected error comes from.")
-def main(*, debug: bool) -> None:
+@click.pass_context
+def main(ctx: click.Context, /, *, debug: bool) -> None:
     """Keeps a warehouse in step with a CRM.COM back office, and tells finance who owes what."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     # What asyncio says of tasks that a failure has ended is no news to anybody.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    ctx.default_map = {name: configured() for name in main.commands if name not in UNCONFIGURED}
     if debug:
         logging.getLogger("crmcom").setLevel(logging.DEBUG)
 
 
-for command in (sync, backfill, transform, report, status, explain, forget, demo, sandbox):
+COMMANDS = (
+    *(init, check, sync, backfill, transform, report),
+    *(status, explain, forget, demo, sandbox),
+)
+for command in COMMANDS:
     main.add_command(command)

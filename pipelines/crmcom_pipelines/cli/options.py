@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Callable[..., Any]")
 
 RESOURCES = ("contacts", "accounts", "activities")
+
+
+def configured() -> dict[str, str]:
+    """Defaults of options that `crmcom init` wrote: `[pipelines.crmcom]` in `.dlt/config.toml`.
+
+    Read without dlt, which takes a second to import. A file that is no TOML has none; who needs
+    it says what is wrong with it.
+    """
+    try:
+        settings = tomllib.loads(Path(".dlt/config.toml").read_text(encoding="utf-8"))
+        chosen = settings["pipelines"]["crmcom"]
+        names = ("destination", "database", "dataset")
+        return {name: chosen[name] for name in names if isinstance(chosen.get(name), str)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def options(*options: Callable[[F], F]) -> Callable[[F], F]:

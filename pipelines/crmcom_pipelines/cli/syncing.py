@@ -65,6 +65,7 @@ def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
         from crmcom import Run
         from crmcom_pipelines import load
         from crmcom_pipelines.config import dbt_vars
+        from crmcom_pipelines.misspelt import misspelt
 
         settings = settings_of(options, resources)
         run = Run(
@@ -76,6 +77,7 @@ def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
             slice_rows=load.SLICE_ROWS,
             on_progress=progress.counts,
         )
+        run.notices += map(str, misspelt())
         outcome = load.sync(
             run,
             database=options["database"],
