@@ -15,6 +15,7 @@ import click
 from crmcom_pipelines.cli.commands import EXIT_CODES, Commands
 from crmcom_pipelines.cli.demonstration import demo
 from crmcom_pipelines.cli.ledger import explain, status
+from crmcom_pipelines.cli.planning import plan
 from crmcom_pipelines.cli.reporting import report
 from crmcom_pipelines.cli.serving import sandbox
 from crmcom_pipelines.cli.syncing import backfill, sync, transform
@@ -36,5 +37,5 @@ def main(*, debug: bool) -> None:
         logging.getLogger("crmcom").setLevel(logging.DEBUG)
 
 
-for command in (sync, backfill, transform, report, status, explain, demo, sandbox):
+for command in (sync, backfill, plan, transform, report, status, explain, demo, sandbox):
     main.add_command(command)

@@ -1,0 +1,471 @@
+"""What the next run will ask, told from what the warehouse holds and a handful of requests.
+
+The decisions are those of the run itself: the same `due` window, the same choice of accounts, the
+same walk and the same details, asked of the first page of each list instead of all of them. What
+lies behind a first page is told by its total.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from crmcom.accounts import accounts_of, due_accounts, pending
+from crmcom.activities import (
+    OPEN_ONLY,
+    completed_windows,
+    half_merged,
+    must_be_open,
+    to_detail,
+    was_open,
+)
+from crmcom.contacts import HEAD, MAX_WALKS, Walk
+from crmcom.endpoints import GET_ACCOUNT, LIST_ACTIVITIES, LIST_CONTACTS
+from crmcom.errors import (
+    Answered,
+    CrmcomError,
+    LoginRefused,
+    SettingsError,
+    Unavailable,
+    Unproven,
+    Unreachable,
+)
+from crmcom.feed import Feed, raws
+from crmcom.listing import CAP, Window, cost, first_page, newest_updated
+from crmcom.protocol import has_next
+from crmcom.resources import READERS, same_tenant
+from crmcom.retrying import Patience
+from crmcom.run import at_epoch
+from crmcom.settings import Login
+from crmcom.windows import due
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from datetime import datetime
+
+    import pyarrow as pa
+
+    from crmcom.client import Client
+    from crmcom.endpoints import Endpoint
+    from crmcom.protocol import Page, Row
+    from crmcom.run import Run
+    from crmcom.stored import Stored
+    from crmcom.windows import Plan
+
+MAX_ASKED = 6
+"""Requests of a plan where nothing fails; what would be nice to know is not asked beyond."""
+
+PATIENCE = Patience(tries=2, misrouted=2, longest_wait_s=2, total_s=20)
+"""Who asks for a plan is waiting for it, and wants to know of a server that fails."""
+
+SAMPLE = 3
+"""Contacts whose accounts are counted where the warehouse holds none. As many more are taken to
+have one account each, as most have: so few tell little."""
+
+Mode = Literal["first load", "incremental", "reconcile", "full scan", "refresh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that a resource will ask. `rows`: what it will find, None where it has none.
+
+    `at_least`: the server does not tell how many, so there may be more.
+    """
+
+    what: str
+    requests: int
+    rows: int | None = None
+    window: Window | None = None
+    at_least: bool = False
+
+
+@dataclass(slots=True)
+class Forecast:
+    """What one resource will ask. `why`: the reason of its mode.
+
+    `reconciled_at`, `reconcile_due_at`: naive UTC; when everything was listed, and is to be again.
+    """
+
+    resource: str
+    mode: Mode = "incremental"
+    why: str = ""
+    steps: list[Step] = field(default_factory=list)
+    reconciled_at: datetime | None = None
+    reconcile_due_at: datetime | None = None
+    error: CrmcomError | None = None
+
+    @property
+    def requests(self) -> int:
+        return sum(step.requests for step in self.steps)
+
+    @property
+    def at_least(self) -> bool:
+        return self.error is not None or any(step.at_least for step in self.steps)
+
+
+@dataclass(slots=True)
+class Forecasts:
+    """`asked`: what the plan itself has asked; `latency_s`: how long a request took, on average."""
+
+    resources: dict[str, Forecast]
+    notices: list[str]
+    asked: int
+    latency_s: float
+
+
+async def forecast(run: Run, states: Mapping[str, Any], stored: Stored) -> Forecasts:
+    """What `run` would ask. `states`: what each resource remembers.
+
+    Raises `SettingsError` and `LoginRefused` as the run would, and `Unavailable` where the server
+    cannot be reached; what one resource meets stands in its forecast.
+    """
+    same_tenant(run, states.values())
+    client = await run.enter()
+    begun_s = time.monotonic()
+    try:
+        planner = _Planner(run, client, states, stored)
+        # Accounts follow from contacts, and what they sample is what is left to be asked.
+        for name in sorted(run.resources, key=lambda name: name == "accounts"):
+            await planner.plan(name)
+        took_s = time.monotonic() - begun_s
+        asked = client.stats.requests
+    finally:
+        await run.leave()
+    found = {name: planner.found[name] for name in run.resources}
+    return Forecasts(found, list(dict.fromkeys(run.notices)), asked, took_s / max(1, asked))
+
+
+async def _nowhere(_: str, __: pa.Table) -> None:
+    """A plan writes nothing."""
+
+
+class _Planner:
+    def __init__(self, run: Run, client: Client, states: Mapping[str, Any], stored: Stored) -> None:
+        self._run, self._client, self._states, self._stored = run, client, states, stored
+        self.found: dict[str, Forecast] = {}
+        self._to_list: set[str] = set()
+        """Contacts whose accounts will be listed, as far as they are known by name."""
+        self._new: set[str] = set()
+        """Those of them that the warehouse does not hold."""
+        self._more_to_list = self._more_new = 0
+        """How many there are beside them."""
+
+    async def plan(self, name: str) -> None:
+        found = self.found[name] = Forecast(name)
+        record, _ = READERS[name]
+        state = copy.deepcopy(dict(self._states.get(name, {})))
+        feed = Feed(self._run, self._client, self._stored, record, state=state, put=_nowhere)
+        try:
+            await getattr(self, f"_{name}")(feed, found)
+        except (LoginRefused, SettingsError):
+            raise
+        except Unavailable as error:
+            if isinstance(error.last, Unreachable) and not self._client.stats.body_bytes:
+                raise  # nothing will answer
+            found.error = error
+        except CrmcomError as error:
+            found.error = error
+        if len(self.found) == 1 and isinstance(self._run.settings.credentials, Login):
+            found.steps.insert(0, Step("login", 1))
+
+    # --- contacts ------------------------------------------------------------------------
+
+    async def _contacts(self, feed: Feed, found: Forecast) -> None:
+        plan = due(feed)
+        walk: Step | None = None
+        if not (plan.first or plan.is_full):
+            walk = await self._walk(feed)
+        plan, page = await self._window(feed, LIST_CONTACTS)
+        _tell(feed, plan, found)
+        known = set(await feed.stored.ids("contacts"))
+        everything = plan.first or plan.is_full
+        found.steps.append(Step("proof that the filter works", 1))
+        if not everything:
+            found.steps.append(walk or await self._walk(feed))
+        elif plan.from_scratch or not plan.first or "head" not in feed.state:
+            found.steps.append(_head(page))
+        total = self._listed(feed, plan, page, known, found)
+        self._follow(page, known, everything=everything)
+        unseen = total - len(page.rows)
+        if unseen > 0 and everything:
+            self._more_to_list += unseen
+            self._more_new += max(0, total - len(known) - len(page.ids - known))
+        elif unseen > 0:
+            self._more_to_list += await self._since_bookmark(feed, unseen, page.ids - known)
+            self._more_new = self._more_to_list
+        if plan.is_full:
+            missing = self._missing(page, known)
+            self._more_to_list += missing
+            if missing:
+                found.steps.append(Step("contacts that are gone", missing, missing))
+
+    async def _walk(self, feed: Feed) -> Step:
+        """The first page of the walk through the latest updates, and what it says of the rest."""
+        walk, size = Walk(feed.state.get("head", [])), feed.run.settings.page_size
+        try:
+            page = await anext(newest_updated(self._client, LIST_CONTACTS, page_size=size))
+        except (Answered, Unproven) as error:
+            feed.run.notices.append(f"changed contacts cannot be followed: {error}")
+            return Step("latest updates", 1)
+        walk.add(page.rows)
+        self._to_list |= {r.id for r in walk.news if r.id is not None}
+        if walk.ended or not has_next(page, 1, len(page.rows)):
+            return Step("latest updates", 1, len(walk.news))
+        # What takes several pages is walked again. Without a remembered head, to the very end.
+        pages_each = 2 if feed.state.get("head") else len(await self._known("contacts")) // size + 1
+        walks = 2 if feed.state.get("head") else MAX_WALKS
+        return Step("latest updates", walks * pages_each, len(walk.news), at_least=True)
+
+    def _follow(self, page: Page, known: Collection[str], *, everything: bool) -> None:
+        new = {i for i in page.ids if i not in known}
+        self._to_list |= page.ids if everything else new
+        self._new |= new
+
+    async def _since_bookmark(self, feed: Feed, unseen: int, new: Collection[str]) -> int:
+        """Of the contacts behind the window's first page, those that are likely to be new: a
+        window reaches back over what the last one has read."""
+        bookmark_s: int | None = feed.state.get("reached_s") or feed.state.get("bookmark_s")
+        after = await self._page(feed, LIST_CONTACTS, Window(bookmark_s, None))
+        return unseen if after.total is None else max(0, after.total - len(new))
+
+    # --- accounts ------------------------------------------------------------------------
+
+    async def _accounts(self, feed: Feed, found: Forecast) -> None:
+        self._to_list |= await pending(feed)
+        lists = len(self._to_list) + self._more_to_list
+        new = len(self._new) + self._more_new
+        known = await self._known("accounts")
+        contacts = self.found.get("contacts")
+        unsure = contacts is not None and contacts.at_least
+        found.mode = "refresh" if known else "first load"
+        each = await self._accounts_each(feed, known)
+        fresh = round(each * new)
+        again = round(each * lists) - fresh
+        due_now = await due_accounts(feed, frozenset())
+        known_reads = min(len(known), max(len(due_now) + again, again))
+        found.steps.append(Step("accounts of contacts", lists, lists, at_least=unsure))
+        found.steps.append(
+            Step("amounts of accounts", known_reads + fresh, known_reads + fresh, at_least=unsure)
+        )
+        budget = feed.run.settings.account_budget
+        if budget is not None and len(due_now) < len(known):
+            found.why = f"account_refresh allows {budget:,} of {len(known):,} known accounts"
+        await self._may_read(feed, known)
+
+    async def _accounts_each(self, feed: Feed, known: Collection[str]) -> float:
+        """Accounts of a contact, as the warehouse has them or a small sample."""
+        contacts = await self._known("contacts")
+        if known and contacts:
+            return len(known) / len(contacts)
+        sample = sorted(self._to_list)[:SAMPLE]
+        asked = accounts = 0
+        for contact_id in sample:
+            if self._client.stats.requests >= MAX_ASKED - 1:
+                break
+            accounts += len((await accounts_of(feed, contact_id)).rows)
+            asked += 1
+        return (accounts + SAMPLE) / (asked + SAMPLE)
+
+    async def _may_read(self, feed: Feed, known: Collection[str]) -> None:
+        """One account, to see whether the API lets us."""
+        for account_id in sorted(known)[:1] if self._client.stats.requests < MAX_ASKED else ():
+            try:
+                await feed.get(GET_ACCOUNT, account_id)
+            except Answered:
+                continue  # of this one account
+
+    # --- activities ----------------------------------------------------------------------
+
+    async def _activities(self, feed: Feed, found: Forecast) -> None:
+        feed.half_merged |= await half_merged(feed)
+        plan, page = await self._window(feed, LIST_ACTIVITIES)
+        _tell(feed, plan, found)
+        follow = not plan.first
+        known = await self._known("activities")
+        found.steps.append(Step("proof that the filter works", 1))
+        total = self._listed(feed, plan, page, known, found)
+        lists = _Lists(page, total)
+        if follow and feed.result.resource not in feed.run.settings.full_scan:
+            await self._changed(feed, plan, lists, found)
+        left = lists.left(await was_open(feed)) if follow else 0
+        closed = 0
+        if plan.is_full:  # it will show them, with their new states
+            closed, left = left, self._missing(page, known)
+        await self._details(feed, plan, lists, found, closed=closed, follow=follow)
+        if left:
+            found.steps.append(Step("activities that left the lists, with tags", 2 * left, left))
+
+    async def _changed(self, feed: Feed, plan: Plan, lists: _Lists, found: Forecast) -> None:
+        since_s: int | None = feed.state.get("completed_s")
+        if since_s is not None:
+            found.steps.append(Step("proof that the filter completed_on works", 1))
+            lookback, recent = completed_windows(feed, plan, since_s)
+            found.steps.append(Step("completed_on", 1, window=lookback))
+            lists.completed = await self._page(feed, LIST_ACTIVITIES, recent)
+            found.steps.append(_listing_step(feed, "completed_on", recent, lists.completed))
+        everywhen = Window(None, None)
+        lists.open = await self._page(feed, LIST_ACTIVITIES, everywhen, OPEN_ONLY)
+        await must_be_open(feed, lists.open.rows)
+        found.steps.append(_listing_step(feed, "open", everywhen, lists.open))
+
+    async def _details(
+        self,
+        feed: Feed,
+        plan: Plan,
+        lists: _Lists,
+        found: Forecast,
+        *,
+        closed: int,
+        follow: bool,
+    ) -> None:
+        rows = [r for r in lists.rows.values() if plan.wants(r)]
+        shaped = await feed.shape(raws(rows), "list")
+        stored = await feed.stored.rows("activities", shaped.rows.column("id").to_pylist())
+        seen = await to_detail(feed, shaped.rows, stored, lists.completed_ids, follow=follow)
+        mode = feed.run.settings.activity_details
+        unseen = {
+            "all": lists.unseen,
+            "changed": lists.unseen_completed + closed if follow else 0,
+            "off": 0,
+        }
+        due_details = len(seen) + unseen[mode]
+        if due_details:
+            capped = mode == "all" and any(step.at_least for step in found.steps)
+            found.steps.append(
+                Step("details of activities", due_details, due_details, at_least=capped)
+            )
+
+    # --- what they share -----------------------------------------------------------------
+
+    async def _known(self, table: str) -> list[str]:
+        return await self._stored.ids(table)
+
+    async def _page(self, feed: Feed, endpoint: Endpoint, window: Window, params: Any = ()) -> Page:
+        size = feed.run.settings.page_size
+        return await first_page(self._client, endpoint, window, params=params, page_size=size)
+
+    async def _window(self, feed: Feed, endpoint: Endpoint) -> tuple[Plan, Page]:
+        """The window that is due, and the first page of it and of what is younger.
+
+        The first answer brings the server's clock, by which another window may be due.
+        """
+        plan = due(feed)
+        page = await self._page(feed, endpoint, Window(plan.window.start_s, None))
+        by_its_clock = due(feed)
+        if by_its_clock.window.start_s != plan.window.start_s:
+            page = await self._page(feed, endpoint, Window(by_its_clock.window.start_s, None))
+        return by_its_clock, page
+
+    def _listed(
+        self, feed: Feed, plan: Plan, page: Page, known: Collection[str], found: Forecast
+    ) -> int:
+        """Adds the steps of the listing itself. Returns how many rows it will bring."""
+        main = _listing_step(feed, plan.listed, plan.window, page, len(known))
+        rows = main.rows or 0
+        found.steps.append(main)
+        slices = -(-rows // plan.limit_rows) if plan.limit_rows else 1
+        if slices > 1:
+            found.steps.append(Step("the same proof in further slices", slices - 1))
+        if plan.asks_younger:
+            found.steps.append(Step("younger than lag_s", 1, window=Window(plan.end_s, None)))
+        if (plan.is_full or plan.from_scratch) and plan.asks_undated:
+            found.steps.append(Step("totals, for records without a date", 2))
+        return rows
+
+    @staticmethod
+    def _missing(page: Page, known: Collection[str]) -> int:
+        """Known records that a full listing will not show, as far as totals tell."""
+        if page.total is None or page.total >= CAP:
+            return 0
+        return max(0, len(known) + len([i for i in page.ids if i not in known]) - page.total)
+
+
+@dataclass(slots=True)
+class _Lists:
+    """The first pages of the lists of activities."""
+
+    window: Page
+    window_rows: int
+    open: Page | None = None
+    completed: Page | None = None
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        pages = [p for p in (self.window, self.completed, self.open) if p is not None]
+        return {r.id: r for page in pages for r in page.rows if r.id is not None}
+
+    @property
+    def completed_ids(self) -> set[str]:
+        return set(self.completed.ids) if self.completed else set()
+
+    @property
+    def unseen_completed(self) -> int:
+        return _behind(self.completed)
+
+    @property
+    def unseen(self) -> int:
+        window = max(0, self.window_rows - len(self.window.rows))
+        return window + _behind(self.completed) + _behind(self.open)
+
+    def left(self, open_before: set[str]) -> int:
+        """How many of those that were open no list will show."""
+        if self.open is None:
+            return 0
+        if not _behind(self.open) and self.window_rows <= len(self.window.rows):
+            unseen = len(open_before - self.rows.keys())
+            return max(0, unseen - self.unseen_completed)
+        if self.open.total is None:
+            return 0
+        newly_open = len(self.window.ids & self.open.ids - open_before)
+        still_open = self.open.total - newly_open
+        completed = len(self.completed_ids) + self.unseen_completed
+        return max(0, len(open_before) - still_open - completed)
+
+
+def _behind(page: Page | None) -> int:
+    """Rows that the total announces behind a first page."""
+    return 0 if page is None or page.total is None else max(0, page.total - len(page.rows))
+
+
+def _listing_step(
+    feed: Feed, what: str, window: Window, page: Page, at_least_rows: int = 0
+) -> Step:
+    told = cost(page, feed.run.settings.page_size)
+    if told is not None:
+        rows = len(page.rows) if page.total is None else page.total
+        return Step(what, told, rows, window)
+    # The warehouse holds what the server does not count.
+    whole = at_least_rows if window.start_s is None else 0
+    rows = max(page.total or 0, len(page.rows), whole)
+    served = max(1, len(page.rows))
+    # Each part that is cut off costs its first page, the page where it is cut, and its total.
+    return Step(what, -(-rows // served) + 3 * -(-rows // CAP), rows, window, at_least=True)
+
+
+def _head(page: Page) -> Step:
+    """The head of the walk, noted so that the next run knows where to stop."""
+    served = max(1, len(page.rows))
+    rows = HEAD if page.total is None else min(HEAD, page.total)
+    return Step("latest updates", max(1, -(-rows // served)), rows)
+
+
+def _tell(feed: Feed, plan: Plan, found: Forecast) -> None:
+    """What kind of run it will be, and why."""
+    reconciled_s: int | None = feed.state.get("reconciled_s")
+    days = feed.run.settings.reconcile_every_days
+    if reconciled_s is not None:
+        found.reconciled_at = at_epoch(reconciled_s) if reconciled_s else None
+        found.reconcile_due_at = at_epoch(int(reconciled_s + days * 86_400))
+    if plan.listed == "full scan":
+        found.mode, found.why = "full scan", "as full_scan asks"
+    elif plan.is_full:
+        found.mode = "reconcile"
+        found.why = "as --reconcile asks" if feed.run.reconcile else "due"
+        if not feed.run.reconcile and reconciled_s:
+            found.why = f"due since {found.reconcile_due_at} UTC"
+    elif plan.first:
+        found.mode = "first load"
+        if not plan.from_scratch:
+            found.why = f"goes on from {at_epoch(plan.window.start_s or 0)} UTC"
