@@ -5,11 +5,17 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
 from crmcom.errors import SettingsError
+from crmcom_pipelines import attempt
+from crmcom_pipelines.publish import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +30,14 @@ _TABLES: dict[Kind, str] = {
     "contact": "contacts",
     "account": "accounts",
     "activity": "activities",
+}
+
+_NOTHING: dict[str, list[Row]] = {
+    part: []
+    for part in (
+        *("runs", "bookmarks", "freshness", "reconciled", "rows", "open", "held_back", "rejects"),
+        "may_miss",
+    )
 }
 
 MAY_MISS = (
@@ -47,23 +61,24 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
     `runs`: the latest ones, newest first. `freshness`: per resource the end of the last complete
     run and its age on the server's clock, which is that of the newest run. `reconciled`: when
     everything was last listed, for the first time or again. `open`: windows of each resource's
-    latest run that are not proven. `held_back`: deletions that its latest run did not mark.
+    `last_attempt`: the last run that was begun, whatever became of it; where it published nothing
+    it is not among `runs`. Where nothing was ever published, it is all there is.
     """
+    workspace = Workspace(database, dataset)
+    if not workspace.published.exists() and (begun := attempt.last(workspace)):
+        return {"database": str(database.resolve()), "last_attempt": begun, **_NOTHING}
     with _reading(database, dataset) as ask:
         newest = ask("select max(finished_at) as at from _sync_runs")[0]["at"]
         return {
             "database": str(database.resolve()),
+            "last_attempt": attempt.last(workspace),
             "runs": ask(
                 "select * exclude (_synced_at, _dlt_load_id) from _sync_runs where run_id in "
                 "(select distinct run_id from _sync_runs order by run_id desc limit ?) "
                 "order by run_id desc, resource",
                 runs,
             ),
-            "bookmarks": ask(
-                "select resource, max(window_end) as bookmark from _sync_windows "
-                "where listed in ('created_on', 'reconcile') and verdict = 'proven' "
-                "group by resource order by resource"
-            ),
+            "bookmarks": list(_bookmarks(ask)),
             "freshness": ask(
                 "select resource, max(finished_at) as complete_at, "
                 "date_diff('second', max(finished_at), ?::timestamp) as behind_newest_s "
@@ -96,6 +111,24 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
             ),
             "may_miss": list(MAY_MISS),
         }
+
+
+def _bookmarks(ask: Any) -> Iterator[Row]:
+    """Where the next windows begin, before they reach back: as dlt remembers it."""
+    found = ask(
+        "select state from _dlt_pipeline_state s join _dlt_loads l on l.load_id = s._dlt_load_id "
+        "where l.status = 0 order by l.load_id desc limit 1"
+    )
+    for row in found:
+        state = msgspec.json.decode(zlib.decompress(base64.b64decode(row["state"])))
+        resources = state.get("sources", {}).get("crmcom", {}).get("resources", {})
+        for name, kept in sorted(resources.items()):
+            at_s = kept.get("reached_s", kept.get("bookmark_s"))
+            if at_s is not None:
+                yield {
+                    "resource": name,
+                    "bookmark": datetime(1970, 1, 1) + timedelta(seconds=at_s),  # noqa: DTZ001
+                }
 
 
 def _count(ask: Any, kind: Kind, table: str) -> Row:

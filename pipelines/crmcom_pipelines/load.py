@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
+from crmcom_pipelines.attempt import recorded
 from crmcom_pipelines.publish import Draft, NoSpace, StorageFailed, Workspace, chain, is_full
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def sync(
     started_s = time.monotonic()
     outcome = Outcome(run.run_id, run.results)
     workspace = Workspace(database, dataset)
-    with workspace.draft(f"crmcom sync into {database.name}") as draft:
+    doing = f"crmcom sync into {database.name}"
+    with workspace.draft(doing) as draft, recorded(workspace, outcome):
         if draft.note:
             outcome.notes.append(draft.note)
         step("load")
@@ -288,6 +290,8 @@ _ENVIRONMENT = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     # Arrow tables get the id of their load only when asked.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
+    # Whoever may be killed at any moment need not be asked to finish first.
+    "RUNTIME__INTERCEPT_SIGNALS": "false",
     # People's data stays in the warehouse alone, not in files beside it.
     "LOAD__DELETE_COMPLETED_JOBS": "true",
     # One table at a time: 20 at once, as dlt would, took 100 MB more at the peak, and on DuckDB

@@ -47,7 +47,8 @@ async def read_activities(feed: Feed) -> None:
     await feed.probe(LIST_ACTIVITIES)
     plan = due(feed)
     follow = not plan.first and feed.run.backfill is None
-    known = set(await feed.stored.ids("activities")) if plan.is_full else set()
+    covering = plan.is_full or plan.from_scratch
+    known = set(await feed.stored.ids("activities")) if covering else set()
     open_before = await was_open(feed) if follow else set()
     changed = await _changed(feed, plan) if follow else _Changed()
     seen: set[str] = set()
@@ -61,7 +62,7 @@ async def read_activities(feed: Feed) -> None:
         others = await undated(feed, LIST_ACTIVITIES, plan, seen)
         await _load_listed(feed, others.values(), changed.completed, follow=follow)
         seen |= others.keys()
-    if plan.is_full:
+    if plan.covers_all:
         await _resolve(feed, known - seen)
     elif follow and plan.caught_up:
         await _resolve(feed, open_before)
@@ -184,7 +185,10 @@ async def to_detail(
     ids: list[str] = rows.column("id").to_pylist()
     if mode == "all":
         return ids
-    if mode == "off" or not follow:
+    # A first load or a backfill has no details to read. One over rows that are there, after a
+    # reset, has those of what changed meanwhile.
+    again_first = len(stored) > 0 and feed.run.backfill is None
+    if mode == "off" or not (follow or again_first):
         return []
     again = {*completed, *feed.state.get("again", ()), *feed.half_merged}
     before = _states_before(feed, await feed.stored.versions(ids))
@@ -193,7 +197,8 @@ async def to_detail(
     return [
         i
         for i, state in zip(ids, states, strict=True)
-        if i in again or {before.get(i, OPEN), held.get(i, OPEN)} != {state}
+        if (follow or i in held)
+        and (i in again or {before.get(i, OPEN), held.get(i, OPEN)} != {state})
     ]
 
 

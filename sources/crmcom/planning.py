@@ -21,7 +21,7 @@ from crmcom.activities import (
     to_detail,
     was_open,
 )
-from crmcom.contacts import HEAD, MAX_WALKS, Walk
+from crmcom.contacts import HEAD, UNMOVED, Walk
 from crmcom.endpoints import GET_ACCOUNT, LIST_ACTIVITIES, LIST_CONTACTS
 from crmcom.errors import (
     Answered,
@@ -147,10 +147,12 @@ class _Planner:
         self.found: dict[str, Forecast] = {}
         self._to_list: set[str] = set()
         """Contacts whose accounts will be listed, as far as they are known by name."""
-        self._new: set[str] = set()
-        """Those of them that the warehouse does not hold."""
-        self._more_to_list = self._more_new = 0
+        self._more_to_list = 0
         """How many there are beside them."""
+        self._everyone: int | None = None
+        """How many contacts there are, where the accounts of all will be listed."""
+        self._new = 0
+        """How many of them the warehouse does not hold."""
 
     async def plan(self, name: str) -> None:
         found = self.found[name] = Forecast(name)
@@ -173,75 +175,72 @@ class _Planner:
     # --- contacts ------------------------------------------------------------------------
 
     async def _contacts(self, feed: Feed, found: Forecast) -> None:
-        plan = due(feed)
-        walk: Step | None = None
-        if not (plan.first or plan.is_full):
-            walk = await self._walk(feed)
+        walk = None if due(feed).first else await self._walk(feed)
         plan, page = await self._window(feed, LIST_CONTACTS)
         _tell(feed, plan, found)
         known = set(await feed.stored.ids("contacts"))
         everything = plan.first or plan.is_full
         found.steps.append(Step("proof that the filter works", 1))
-        if not everything:
-            found.steps.append(walk or await self._walk(feed))
-        elif plan.from_scratch or not plan.first or "head" not in feed.state:
-            found.steps.append(_head(page))
+        head = _head(page)
+        if walk is None:
+            if plan.from_scratch or "head" not in feed.state:
+                found.steps.append(head)
+        else:
+            ended = walk if everything and walk.requests == 1 else None
+            found.steps.append(ended or (head if everything else walk))
         total = self._listed(feed, plan, page, known, found)
-        self._follow(page, known, everything=everything)
+        missing = self._missing(page, known) if _covers_all(plan) else 0
+        if missing:
+            found.steps.append(Step("contacts that are gone", missing, missing))
+        if everything:
+            self._to_list = set(page.ids)
+            self._everyone = total + missing
+            self._new = max(0, total - len(known))
+            return
+        self._to_list |= page.ids - known
+        self._new = len(self._to_list - known)
         unseen = total - len(page.rows)
-        if unseen > 0 and everything:
-            self._more_to_list += unseen
-            self._more_new += max(0, total - len(known) - len(page.ids - known))
-        elif unseen > 0:
-            self._more_to_list += await self._since_bookmark(feed, unseen, page.ids - known)
-            self._more_new = self._more_to_list
-        if plan.is_full:
-            missing = self._missing(page, known)
-            self._more_to_list += missing
-            if missing:
-                found.steps.append(Step("contacts that are gone", missing, missing))
+        # All that is new is among the latest updates, unless those are too many for a page.
+        if unseen > 0 and walk is not None and walk.at_least:
+            newer = await self._newer(feed, LIST_CONTACTS, plan, unseen)
+            self._more_to_list = max(0, newer - self._new)
+            self._new += self._more_to_list
 
     async def _walk(self, feed: Feed) -> Step:
         """The first page of the walk through the latest updates, and what it says of the rest."""
         walk, size = Walk(feed.state.get("head", [])), feed.run.settings.page_size
         try:
-            page = await anext(newest_updated(self._client, LIST_CONTACTS, page_size=size))
+            page = await anext(newest_updated(self._client, LIST_CONTACTS))
         except (Answered, Unproven) as error:
             feed.run.notices.append(f"changed contacts cannot be followed: {error}")
             return Step("latest updates", 1)
         walk.add(page.rows)
         self._to_list |= {r.id for r in walk.news if r.id is not None}
-        if walk.ended or not has_next(page, 1, len(page.rows)):
-            return Step("latest updates", 1, len(walk.news))
-        # What takes several pages is walked again. Without a remembered head, to the very end.
-        pages_each = 2 if feed.state.get("head") else len(await self._known("contacts")) // size + 1
-        walks = 2 if feed.state.get("head") else MAX_WALKS
-        return Step("latest updates", walks * pages_each, len(walk.news), at_least=True)
-
-    def _follow(self, page: Page, known: Collection[str], *, everything: bool) -> None:
-        new = {i for i in page.ids if i not in known}
-        self._to_list |= page.ids if everything else new
-        self._new |= new
-
-    async def _since_bookmark(self, feed: Feed, unseen: int, new: Collection[str]) -> int:
-        """Of the contacts behind the window's first page, those that are likely to be new: a
-        window reaches back over what the last one has read."""
-        bookmark_s: int | None = feed.state.get("reached_s") or feed.state.get("bookmark_s")
-        after = await self._page(feed, LIST_CONTACTS, Window(bookmark_s, None))
-        return unseen if after.total is None else max(0, after.total - len(new))
+        follows = has_next(page, 1, len(page.rows))
+        served = max(1, min(size, len(page.rows)) if follows else size)
+        to_the_end = follows and not walk.ended and not feed.state.get("head")
+        if to_the_end:
+            rows = len(await self._known("contacts"))
+        else:
+            rows = len(walk.news) + (UNMOVED if walk.ended else served if follows else 0)
+        pages = max(1, -(-rows // served))
+        # What takes several pages is walked again.
+        again = -(-rows // max(1, served - 1)) if pages > 1 else 0
+        return Step(
+            "latest updates", pages + again, len(walk.news), at_least=follows and not walk.ended
+        )
 
     # --- accounts ------------------------------------------------------------------------
 
     async def _accounts(self, feed: Feed, found: Forecast) -> None:
         self._to_list |= await pending(feed)
-        lists = len(self._to_list) + self._more_to_list
-        new = len(self._new) + self._more_new
+        lists = self._everyone or len(self._to_list) + self._more_to_list
         known = await self._known("accounts")
         contacts = self.found.get("contacts")
         unsure = contacts is not None and contacts.at_least
         found.mode = "refresh" if known else "first load"
         each = await self._accounts_each(feed, known)
-        fresh = round(each * new)
+        fresh = round(each * self._new)
         again = round(each * lists) - fresh
         due_now = await due_accounts(feed, frozenset())
         known_reads = min(len(known), max(len(due_now) + again, again))
@@ -289,13 +288,25 @@ class _Planner:
         lists = _Lists(page, total)
         if follow and feed.result.resource not in feed.run.settings.full_scan:
             await self._changed(feed, plan, lists, found)
-        left = lists.left(await was_open(feed)) if follow else 0
-        closed = 0
-        if plan.is_full:  # it will show them, with their new states
-            closed, left = left, self._missing(page, known)
-        await self._details(feed, plan, lists, found, closed=closed, follow=follow)
+        before = await was_open(feed) if follow else set()
+        newly = await self._newly(feed, plan, lists, known)
+        reopened = lists.reopened(before, known)
+        ended = lists.ended(before, newly + reopened)
+        await self._details(feed, plan, lists, found, changed=ended + reopened, follow=follow)
+        # A full listing shows whatever has ended.
+        not_shown = max(0, ended - lists.completed_rows)
+        left = self._missing(page, known) if _covers_all(plan) else not_shown
         if left:
             found.steps.append(Step("activities that left the lists, with tags", 2 * left, left))
+
+    async def _newly(self, feed: Feed, plan: Plan, lists: _Lists, known: Collection[str]) -> int:
+        """Activities that the warehouse does not hold."""
+        if plan.is_full or plan.first:
+            return max(0, lists.window_rows - len(known))
+        unseen = lists.window_rows - len(lists.window.rows)
+        if unseen > 0 and self._client.stats.requests < MAX_ASKED:
+            return await self._newer(feed, LIST_ACTIVITIES, plan, unseen)
+        return len(lists.window.ids.difference(known)) + self._share(feed, plan, unseen)
 
     async def _changed(self, feed: Feed, plan: Plan, lists: _Lists, found: Forecast) -> None:
         since_s: int | None = feed.state.get("completed_s")
@@ -317,7 +328,7 @@ class _Planner:
         lists: _Lists,
         found: Forecast,
         *,
-        closed: int,
+        changed: int,
         follow: bool,
     ) -> None:
         rows = [r for r in lists.rows.values() if plan.wants(r)]
@@ -325,17 +336,16 @@ class _Planner:
         stored = await feed.stored.rows("activities", shaped.rows.column("id").to_pylist())
         seen = await to_detail(feed, shaped.rows, stored, lists.completed_ids, follow=follow)
         mode = feed.run.settings.activity_details
-        unseen = {
-            "all": lists.unseen,
-            "changed": lists.unseen_completed + closed if follow else 0,
-            "off": 0,
-        }
-        due_details = len(seen) + unseen[mode]
-        if due_details:
+        number = len(seen)
+        if mode == "all":
+            everything = plan.is_full or plan.first
+            number = lists.window_rows if everything else number + lists.unseen
+        elif mode == "changed" and follow:
+            number += _behind(lists.completed)
+            number = max(number, changed) if plan.is_full else number
+        if number:
             capped = mode == "all" and any(step.at_least for step in found.steps)
-            found.steps.append(
-                Step("details of activities", due_details, due_details, at_least=capped)
-            )
+            found.steps.append(Step("details of activities", number, number, at_least=capped))
 
     # --- what they share -----------------------------------------------------------------
 
@@ -370,9 +380,23 @@ class _Planner:
             found.steps.append(Step("the same proof in further slices", slices - 1))
         if plan.asks_younger:
             found.steps.append(Step("younger than lag_s", 1, window=Window(plan.end_s, None)))
-        if (plan.is_full or plan.from_scratch) and plan.asks_undated:
+        if _covers_all(plan) and plan.asks_undated:
             found.steps.append(Step("totals, for records without a date", 2))
         return rows
+
+    async def _newer(self, feed: Feed, endpoint: Endpoint, plan: Plan, unseen: int) -> int:
+        """How much of a window came after the last one; it reaches back over that."""
+        after = await self._page(feed, endpoint, Window(_bookmark_s(feed), None))
+        return self._share(feed, plan, unseen) if after.total is None else after.total
+
+    @staticmethod
+    def _share(feed: Feed, plan: Plan, rows: int) -> int:
+        """The same where no total tells: as much of `rows` as it is of the window's time."""
+        start_s, bookmark_s = plan.window.start_s, _bookmark_s(feed)
+        if start_s is None or bookmark_s is None:
+            return max(0, rows)
+        share = (plan.end_s - bookmark_s) / max(1, plan.end_s - start_s)
+        return max(0, round(rows * min(1, share)))
 
     @staticmethod
     def _missing(page: Page, known: Collection[str]) -> int:
@@ -401,27 +425,30 @@ class _Lists:
         return set(self.completed.ids) if self.completed else set()
 
     @property
-    def unseen_completed(self) -> int:
-        return _behind(self.completed)
+    def completed_rows(self) -> int:
+        return len(self.completed_ids) + _behind(self.completed)
 
     @property
     def unseen(self) -> int:
         window = max(0, self.window_rows - len(self.window.rows))
         return window + _behind(self.completed) + _behind(self.open)
 
-    def left(self, open_before: set[str]) -> int:
-        """How many of those that were open no list will show."""
+    def reopened(self, open_before: set[str], known: Collection[str]) -> int:
+        """Open ones that were not, as many as the first page of them makes likely."""
+        if self.open is None or not self.open.rows:
+            return 0
+        seen = len(self.open.ids.intersection(known) - open_before)
+        return round(seen * (1 + _behind(self.open) / len(self.open.rows)))
+
+    def ended(self, open_before: set[str], newly: int) -> int:
+        """How many were open, or have opened since, and are not open now."""
         if self.open is None:
             return 0
-        if not _behind(self.open) and self.window_rows <= len(self.window.rows):
-            unseen = len(open_before - self.rows.keys())
-            return max(0, unseen - self.unseen_completed)
-        if self.open.total is None:
-            return 0
-        newly_open = len(self.window.ids & self.open.ids - open_before)
-        still_open = self.open.total - newly_open
-        completed = len(self.completed_ids) + self.unseen_completed
-        return max(0, len(open_before) - still_open - completed)
+        if not self.unseen:
+            # By name, as the run will do it: those that no list shows, and the completed ones.
+            return len(open_before - self.rows.keys()) + self.completed_rows
+        still_open = len(self.open.rows) + _behind(self.open)
+        return max(0, len(open_before) + newly - still_open)
 
 
 def _behind(page: Page | None) -> int:
@@ -442,6 +469,16 @@ def _listing_step(
     served = max(1, len(page.rows))
     # Each part that is cut off costs its first page, the page where it is cut, and its total.
     return Step(what, -(-rows // served) + 3 * -(-rows // CAP), rows, window, at_least=True)
+
+
+def _covers_all(plan: Plan) -> bool:
+    """Whether the run will have listed all that there is, where one slice is enough."""
+    return plan.is_full or plan.from_scratch
+
+
+def _bookmark_s(feed: Feed) -> int | None:
+    bookmark_s: int | None = feed.state.get("bookmark_s")
+    return bookmark_s
 
 
 def _head(page: Page) -> Step:

@@ -17,6 +17,7 @@ from crmcom_pipelines.cli.demonstration import demo
 from crmcom_pipelines.cli.ledger import explain, status
 from crmcom_pipelines.cli.planning import plan
 from crmcom_pipelines.cli.reporting import report
+from crmcom_pipelines.cli.resetting import reset
 from crmcom_pipelines.cli.serving import sandbox
 from crmcom_pipelines.cli.syncing import backfill, sync, transform
 
@@ -37,5 +38,5 @@ def main(*, debug: bool) -> None:
         logging.getLogger("crmcom").setLevel(logging.DEBUG)
 
 
-for command in (sync, backfill, plan, transform, report, status, explain, demo, sandbox):
+for command in (sync, backfill, plan, transform, report, status, explain, reset, demo, sandbox):
     main.add_command(command)
