@@ -13,6 +13,7 @@ import sys
 import click
 
 from crmcom_pipelines.cli.commands import EXIT_CODES, Commands
+from crmcom_pipelines.cli.completing import completion
 from crmcom_pipelines.cli.demonstration import demo
 from crmcom_pipelines.cli.ledger import explain, status
 from crmcom_pipelines.cli.planning import plan
@@ -38,5 +39,17 @@ def main(*, debug: bool) -> None:
         logging.getLogger("crmcom").setLevel(logging.DEBUG)
 
 
-for command in (sync, backfill, plan, transform, report, status, explain, reset, demo, sandbox):
+for command in (
+    sync,
+    backfill,
+    plan,
+    transform,
+    report,
+    status,
+    explain,
+    reset,
+    demo,
+    sandbox,
+    completion,
+):
     main.add_command(command)
