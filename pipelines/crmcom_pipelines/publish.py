@@ -7,6 +7,7 @@ failed one. Beside `warehouse.duckdb` stands
     .crmcom/warehouse.duckdb/
         lock            held while a sync runs, never deleted
         record.json     which file we published last
+        last_run.json   the last run that was begun, and how it ended (attempt.py)
         working/        the file that the sync writes; kept, since a copy of 2 GB takes seconds
         aside/          the last working file that we gave up, in case somebody wants it
         parts/          files being copied; what a crash leaves here goes at the next start

@@ -25,7 +25,9 @@ from crmcom.contacts import HEAD, UNMOVED, Walk
 from crmcom.endpoints import GET_ACCOUNT, LIST_ACTIVITIES, LIST_CONTACTS
 from crmcom.errors import (
     Answered,
+    BrokenReply,
     CrmcomError,
+    Evidence,
     LoginRefused,
     SettingsError,
     Unavailable,
@@ -38,7 +40,7 @@ from crmcom.protocol import has_next
 from crmcom.resources import READERS, same_tenant
 from crmcom.retrying import Patience
 from crmcom.run import at_epoch
-from crmcom.settings import Login
+from crmcom.settings import Login, setting
 from crmcom.windows import due
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ SAMPLE = 3
 """Contacts whose accounts are counted where the warehouse holds none. As many more are taken to
 have one account each, as most have: so few tell little."""
 
-Mode = Literal["first load", "incremental", "reconcile", "full scan", "refresh"]
+Mode = Literal["unknown", "first load", "incremental", "reconcile", "full scan", "refresh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Forecast:
     """
 
     resource: str
-    mode: Mode = "incremental"
+    mode: Mode = "unknown"
     why: str = ""
     steps: list[Step] = field(default_factory=list)
     reconciled_at: datetime | None = None
@@ -134,7 +136,24 @@ async def forecast(run: Run, states: Mapping[str, Any], stored: Stored) -> Forec
     finally:
         await run.leave()
     found = {name: planner.found[name] for name in run.resources}
+    _refuse_if_nothing_is_known(found)
     return Forecasts(found, list(dict.fromkeys(run.notices)), asked, took_s / max(1, asked))
+
+
+def _refuse_if_nothing_is_known(found: Mapping[str, Forecast]) -> None:
+    """One cause where no list could be read: that of the first."""
+    lists = [f for name, f in found.items() if name != "accounts"] or list(found.values())
+    errors = [f.error for f in lists if f.error is not None]
+    if not errors or len(errors) < len(lists):
+        return
+    first = errors[0]
+    cause = first.last if isinstance(first, Unavailable) else first
+    if isinstance(cause, BrokenReply):
+        raise BrokenReply(
+            f"this does not answer as CRM.COM does: {cause.message}. Look at {setting('base_url')}",
+            cause.evidence,
+        )
+    raise first
 
 
 async def _nowhere(_: str, __: pa.Table) -> None:
@@ -354,7 +373,12 @@ class _Planner:
 
     async def _page(self, feed: Feed, endpoint: Endpoint, window: Window, params: Any = ()) -> Page:
         size = feed.run.settings.page_size
-        return await first_page(self._client, endpoint, window, params=params, page_size=size)
+        page = await first_page(self._client, endpoint, window, params=params, page_size=size)
+        if page.rows and not page.ids:
+            raise BrokenReply(
+                "no record of the list has an id", Evidence(endpoint.name, endpoint.path, 200)
+            )
+        return page
 
     async def _window(self, feed: Feed, endpoint: Endpoint) -> tuple[Plan, Page]:
         """The window that is due, and the first page of it and of what is younger.
@@ -484,7 +508,8 @@ def _bookmark_s(feed: Feed) -> int | None:
 def _head(page: Page) -> Step:
     """The head of the walk, noted so that the next run knows where to stop."""
     served = max(1, len(page.rows))
-    rows = HEAD if page.total is None else min(HEAD, page.total)
+    follows = page.total is None and has_next(page, 1, served)
+    rows = HEAD if follows else min(HEAD, page.total or len(page.rows))
     return Step("latest updates", max(1, -(-rows // served)), rows)
 
 
@@ -502,7 +527,9 @@ def _tell(feed: Feed, plan: Plan, found: Forecast) -> None:
         found.why = "as --reconcile asks" if feed.run.reconcile else "due"
         if not feed.run.reconcile and reconciled_s:
             found.why = f"due since {found.reconcile_due_at} UTC"
-    elif plan.first:
+    elif not plan.first:
+        found.mode = "incremental"
+    else:
         found.mode = "first load"
         if not plan.from_scratch:
             found.why = f"goes on from {at_epoch(plan.window.start_s or 0)} UTC"

@@ -62,6 +62,9 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
 
 def _lines(found: Outlook) -> Iterator[str]:
     for name, forecast in found.resources.items():
+        if forecast.error:
+            yield f"{name}: cannot be told, see below"
+            continue
         why = f" ({forecast.why})" if forecast.why else ""
         yield f"{name}: {forecast.mode}{why}, {_requests(forecast.requests, forecast)}"
         for step in forecast.steps:
