@@ -1,6 +1,6 @@
 """What the runs of a warehouse came to, and what became of one record: read from the ledger."""
 
-# ruff: noqa: PLC0415 - duckdb is imported where it is used: `crmcom --help` is fast
+
 # ruff: noqa: S608 - the only names put into SQL are those of `_TABLES`
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from crmcom.errors import SettingsError
 from crmcom_pipelines import attempt
+from crmcom_pipelines.marts import connect
 from crmcom_pipelines.publish import Workspace
 
 if TYPE_CHECKING:
@@ -224,16 +225,7 @@ def _history(ask: Any, kind: Kind, record_id: str) -> list[Row]:
 @contextmanager
 def _reading(database: Path, dataset: str) -> Iterator[Any]:
     """A function that asks the published file a question and returns rows as dicts."""
-    import duckdb
-
-    if not database.exists():
-        raise SettingsError(
-            f"there is no {database}: run `crmcom sync`, or name the file with --database"
-        )
-    try:
-        connection = duckdb.connect(str(database), read_only=True)
-    except duckdb.Error as error:
-        raise SettingsError(f"{database} cannot be opened: {error}") from None
+    connection = connect(database)
     try:
         _use(connection, dataset, database)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crmcom_pipelines.load import exit_code_of, pipeline_on, quiet_environment, without_pandas
+from crmcom_pipelines.marts import connect
 from crmcom_pipelines.publish import Workspace
 
 if TYPE_CHECKING:
@@ -154,6 +155,11 @@ def plan(
             raise SettingsError(
                 f"the destination {destination} cannot be reached: {text}"
             ) from None
+        if not pipeline.state.get("sources") and workspace.published.exists():
+            notes.append(
+                f"{database} has no dataset {dataset}, so the next sync would begin with nothing: "
+                "name another with --dataset if that is not meant"
+            )
     return Outlook(found.resources, rate, found.asked, [*notes, *found.notices])
 
 
@@ -163,7 +169,7 @@ def _pipeline(workspace: Workspace, dataset: str, destination: str) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="crmcom-plan-") as folder:
         file = workspace.next_start() if destination == "duckdb" else None
         if file is not None:
-            _check(file)
+            connect(file).close()  # so that what is no database is refused in plain words
         nothing = Path(folder) / workspace.published.name
         yield pipeline_on(
             file or nothing,
@@ -172,21 +178,6 @@ def _pipeline(workspace: Workspace, dataset: str, destination: str) -> Iterator[
             destination,
             read_only=file is not None,
         )
-
-
-def _check(file: Path) -> None:
-    """Refuses what is no database that can be read."""
-    import duckdb
-
-    from crmcom.errors import SettingsError
-
-    try:
-        duckdb.connect(str(file), read_only=True).close()
-    except duckdb.Error as error:
-        raise SettingsError(
-            f"{file} cannot be opened: {str(error).splitlines()[0]} Name the warehouse's file "
-            "with --database, or move this one away to start over"
-        ) from None
 
 
 async def _forecast(run: Run, pipeline: Pipeline) -> Forecasts:

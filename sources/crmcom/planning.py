@@ -208,7 +208,8 @@ class _Planner:
             ended = walk if everything and walk.requests == 1 else None
             found.steps.append(ended or (head if everything else walk))
         total = self._listed(feed, plan, page, known, found)
-        missing = self._missing(page, known) if _covers_all(plan) else 0
+        newly = len((page.ids | self._to_list) - known)
+        missing = self._missing(page, known, newly) if _covers_all(plan) else 0
         if missing:
             found.steps.append(Step("contacts that are gone", missing, missing))
         if everything:
@@ -314,17 +315,19 @@ class _Planner:
         await self._details(feed, plan, lists, found, changed=ended + reopened, follow=follow)
         # A full listing shows whatever has ended.
         not_shown = max(0, ended - lists.completed_rows)
-        left = self._missing(page, known) if _covers_all(plan) else not_shown
+        left = self._missing(page, known, newly) if _covers_all(plan) else not_shown
         if left:
             found.steps.append(Step("activities that left the lists, with tags", 2 * left, left))
 
     async def _newly(self, feed: Feed, plan: Plan, lists: _Lists, known: Collection[str]) -> int:
         """Activities that the warehouse does not hold."""
-        if plan.is_full or plan.first:
+        if plan.first:
             return max(0, lists.window_rows - len(known))
         unseen = lists.window_rows - len(lists.window.rows)
         if unseen > 0 and self._client.stats.requests < MAX_ASKED:
             return await self._newer(feed, LIST_ACTIVITIES, plan, unseen)
+        if plan.is_full:
+            return max(0, lists.window_rows - len(known))
         return len(lists.window.ids.difference(known)) + self._share(feed, plan, unseen)
 
     async def _changed(self, feed: Feed, plan: Plan, lists: _Lists, found: Forecast) -> None:
@@ -423,11 +426,11 @@ class _Planner:
         return max(0, round(rows * min(1, share)))
 
     @staticmethod
-    def _missing(page: Page, known: Collection[str]) -> int:
+    def _missing(page: Page, known: Collection[str], newly: int) -> int:
         """Known records that a full listing will not show, as far as totals tell."""
         if page.total is None or page.total >= CAP:
             return 0
-        return max(0, len(known) + len([i for i in page.ids if i not in known]) - page.total)
+        return max(0, len(known) + newly - page.total)
 
 
 @dataclass(slots=True)
