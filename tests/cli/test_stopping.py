@@ -68,9 +68,8 @@ def test_a_signal_ends_a_sync_at_once(tmp_path, environ, call, number, when):
         assert "crmcom sync" in call("status", cwd=tmp_path).out
 
         server.sandbox.switch(latency_s={})
-        again = call(
-            "sync", "--json", "--base-url", server.base_url, cwd=tmp_path, api_key=server.api_key
-        )
+        args = ("--json", "--no-transform", "--base-url", server.base_url)
+        again = call("sync", *args, cwd=tmp_path, api_key=server.api_key)
     assert again.code == 0, again.err
     assert again.json["published"]
     assert call("status", "--json", cwd=tmp_path).json["last_attempt"]["exit_code"] == 0
@@ -89,12 +88,14 @@ def test_a_run_that_published_nothing_is_told_with_its_cause(tmp_path, call):
     assert found["causes"][0] in shown.out
 
 
-def test_a_reset_asks_first(synced, call):
-    folder, _ = synced
-    refused = call("reset", "contacts", cwd=folder)
+def test_a_reset_asks_first(call, tmp_path):
+    refused = call("reset", "contacts", cwd=tmp_path)
     assert refused.code == 2
     assert "--yes" in refused.err
-    assert call("reset", "contacts", "--history", "--yes", cwd=folder).code == 2
+    assert "--rows" in call("reset", "contacts", "--history", "--yes", cwd=tmp_path).err
+    nothing = call("reset", "contacts", "--yes", "--json", cwd=tmp_path)
+    assert nothing.code == nothing.json["exit_code"] == 2
+    assert "crmcom sync" in nothing.json["error"]
 
 
 def test_shells_complete_resources_and_reports(call, tmp_path):
