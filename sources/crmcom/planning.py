@@ -7,6 +7,7 @@ lies behind a first page is told by its total.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from dataclasses import dataclass, field
@@ -61,6 +62,9 @@ MAX_ASKED = 6
 
 PATIENCE = Patience(tries=2, misrouted=2, longest_wait_s=2, total_s=20)
 """Who asks for a plan is waiting for it, and wants to know of a server that fails."""
+
+TIMEOUT_S = 20
+"""The longest that a plan waits for one reply: a run may wait longer."""
 
 SAMPLE = 3
 """Contacts whose accounts are counted where the warehouse holds none. As many more are taken to
@@ -283,8 +287,9 @@ class _Planner:
         for contact_id in sample:
             if self._client.stats.requests >= MAX_ASKED - 1:
                 break
-            accounts += len((await accounts_of(feed, contact_id)).rows)
-            asked += 1
+            with contextlib.suppress(Answered):  # of this one contact
+                accounts += len((await accounts_of(feed, contact_id)).rows)
+                asked += 1
         return (accounts + SAMPLE) / (asked + SAMPLE)
 
     async def _may_read(self, feed: Feed, known: Collection[str]) -> None:
@@ -294,6 +299,8 @@ class _Planner:
                 await feed.get(GET_ACCOUNT, account_id)
             except Answered:
                 continue  # of this one account
+            except Unavailable as error:
+                feed.run.notices.append(f"one account was tried, and could not be read: {error}")
 
     # --- activities ----------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,13 +32,14 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     Takes the options of `sync`, asks the API a handful of times, and writes nothing.
     """
     from crmcom import Run
-    from crmcom.planning import PATIENCE
+    from crmcom.planning import PATIENCE, TIMEOUT_S
     from crmcom_pipelines import load
     from crmcom_pipelines.plan import plan
 
     resources = resources_of(options["resources"])
+    settings = settings_of(options, resources)
     run = Run(
-        settings_of(options, resources),
+        replace(settings, request_timeout_s=min(settings.request_timeout_s, TIMEOUT_S)),
         resources=resources,
         reconcile=options["reconcile"],
         slice_rows=load.SLICE_ROWS,
