@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from crmcom.errors import Forbidden, Unavailable
 from crmcom_pipelines.plan import plan
 from crmcom_sandbox import LIVE, Credentials
 
@@ -16,7 +17,7 @@ def planned(warehouse, **options):
     """The plan of the next run, having seen that it took but a handful of requests."""
     warehouse.server.sandbox.reset_counters()
     found = plan(warehouse.run(slice_rows=20_000, **options), database=warehouse.database)
-    asked = sum(warehouse.server.sandbox.counters.requests.values())
+    asked = sum("sign_out" not in a.path for a in warehouse.server.sandbox.log)
     assert asked == found.asked <= A_HANDFUL
     return found
 
@@ -108,3 +109,21 @@ def test_a_server_that_hides_totals_or_caps_them_makes_it_the_least(warehouse):
     assert found.at_least
     ran = here.sync(slice_rows=20_000)
     assert found.requests <= sum(r.requests for r in ran.resources.values())
+
+
+def test_a_server_that_refuses_one_endpoint_is_told_by_its_cause(warehouse):
+    here = warehouse(small(9), LIVE.but(forbidden=("GET /activities",)))
+    found = planned(here)
+    assert found.exit_code == 3
+    assert "403" in str(found.resources["activities"].error)
+    assert found.resources["contacts"].error is None
+    assert not here.database.exists()
+
+
+def test_a_server_that_refuses_or_breaks_every_list_is_one_cause(warehouse):
+    here = warehouse(small(9), LIVE.but(forbidden=("*",)))
+    with pytest.raises(Forbidden, match="403"):
+        planned(here)
+    here.server.sandbox.switch(forbidden=(), broken=("*",))
+    with pytest.raises(Unavailable, match="500"):
+        planned(here)
