@@ -332,8 +332,10 @@ def write_report(rows: list[tuple[int, int, str, Figures]], days: int) -> None:
             for accounts, held, step, f in rows
         ),
         "",
-        f"{days} days; {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}.",
+        (
+            f"{days} days; {platform.machine()}, {os.cpu_count()} cores, "
+            f"Python {platform.python_version()}."
+        ),
     ]
     figures = "\n".join([BEGIN, *lines, END])
     text = REPORT.read_text()

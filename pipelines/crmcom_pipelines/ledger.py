@@ -1,18 +1,22 @@
 """What the runs of a warehouse came to, and what became of one record: read from the ledger."""
 
-# ruff: noqa: PLC0415 - duckdb is imported where it is used: `crmcom --help` is fast
+
 # ruff: noqa: S608 - the only names put into SQL are those of `_TABLES`
 
 from __future__ import annotations
 
+import base64
+import zlib
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from crmcom.errors import SettingsError
-from crmcom_pipelines import profile
+from crmcom_pipelines import attempt, profile
+from crmcom_pipelines.marts import connect
+from crmcom_pipelines.publish import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +31,14 @@ _TABLES: dict[Kind, str] = {
     "contact": "contacts",
     "account": "accounts",
     "activity": "activities",
+}
+
+_NOTHING: dict[str, list[Row]] = {
+    part: []
+    for part in (
+        *("runs", "bookmarks", "freshness", "reconciled", "rows", "open", "held_back", "rejects"),
+        "may_miss",
+    )
 }
 
 MAY_MISS = (
@@ -52,22 +64,30 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
     everything was last listed, for the first time or again. `open`: windows of each resource's
     latest run that are not proven. `held_back`: deletions that its latest run did not mark.
     `behaviour`: how the tenant's API is known to behave, and what changed in that.
+    `last_attempt`: the last run that was begun, whatever became of it; where it published nothing
+    it is not among `runs`. Where nothing was ever published, it is all there is.
     """
+    workspace = Workspace(database, dataset)
+    if not workspace.published.exists() and (begun := attempt.last(workspace)):
+        behaviour = _behaviour(database, dataset)
+        return {
+            "database": str(database.resolve()),
+            "last_attempt": begun,
+            "behaviour": behaviour,
+            **_NOTHING,
+        }
     with _reading(database, dataset) as ask:
         newest = ask("select max(finished_at) as at from _sync_runs")[0]["at"]
         return {
             "database": str(database.resolve()),
+            "last_attempt": attempt.last(workspace),
             "runs": ask(
                 "select * exclude (_synced_at, _dlt_load_id) from _sync_runs where run_id in "
                 "(select distinct run_id from _sync_runs order by run_id desc limit ?) "
                 "order by run_id desc, resource",
                 runs,
             ),
-            "bookmarks": ask(
-                "select resource, max(window_end) as bookmark from _sync_windows "
-                "where listed in ('created_on', 'reconcile') and verdict = 'proven' "
-                "group by resource order by resource"
-            ),
+            "bookmarks": list(_bookmarks(ask)),
             "freshness": ask(
                 "select resource, max(finished_at) as complete_at, "
                 "date_diff('second', max(finished_at), ?::timestamp) as behind_newest_s "
@@ -107,6 +127,24 @@ def _behaviour(database: Path, dataset: str) -> Row:
     known = profile.read(profile.home(database, dataset), dataset)
     found: Row = msgspec.to_builtins(known)
     return found
+
+
+def _bookmarks(ask: Any) -> Iterator[Row]:
+    """Where the next windows begin, before they reach back: as dlt remembers it."""
+    found = ask(
+        "select state from _dlt_pipeline_state s join _dlt_loads l on l.load_id = s._dlt_load_id "
+        "where l.status = 0 order by l.load_id desc limit 1"
+    )
+    for row in found:
+        state = msgspec.json.decode(zlib.decompress(base64.b64decode(row["state"])))
+        resources = state.get("sources", {}).get("crmcom", {}).get("resources", {})
+        for name, kept in sorted(resources.items()):
+            at_s = kept.get("reached_s", kept.get("bookmark_s"))
+            if at_s is not None:
+                yield {
+                    "resource": name,
+                    "bookmark": datetime(1970, 1, 1) + timedelta(seconds=at_s),  # noqa: DTZ001
+                }
 
 
 def _count(ask: Any, kind: Kind, table: str) -> Row:
@@ -202,16 +240,7 @@ def _history(ask: Any, kind: Kind, record_id: str) -> list[Row]:
 @contextmanager
 def _reading(database: Path, dataset: str) -> Iterator[Any]:
     """A function that asks the published file a question and returns rows as dicts."""
-    import duckdb
-
-    if not database.exists():
-        raise SettingsError(
-            f"there is no {database}: run `crmcom sync`, or name the file with --database"
-        )
-    try:
-        connection = duckdb.connect(str(database), read_only=True)
-    except duckdb.Error as error:
-        raise SettingsError(f"{database} cannot be opened: {error}") from None
+    connection = connect(database)
     try:
         _use(connection, dataset, database)
 

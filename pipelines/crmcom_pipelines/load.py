@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
 from crmcom_pipelines import profile
+from crmcom_pipelines.attempt import recorded
 from crmcom_pipelines.publish import Draft, NoSpace, StorageFailed, Workspace, chain, is_full
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from dlt import Pipeline
@@ -47,6 +48,12 @@ _PRECEDENCE = (2, 3, 4, TRANSFORM_FAILED, 5, 1)
 """Where several exit codes apply, the first of these wins."""
 
 
+def exit_code_of(codes: Iterable[int]) -> int:
+    """The one of several that a command ends with; 0 where none applies."""
+    found = set(codes)
+    return next((c for c in _PRECEDENCE if c in found), 0)
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a run came to. `notes`: for people, in the order they came up."""
@@ -61,10 +68,10 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        codes = {r.exit_code for r in self.resources.values()} - {0}
+        codes = {r.exit_code for r in self.resources.values()}
         if self.transformed is not None and not self.transformed.ok:
             codes.add(TRANSFORM_FAILED)
-        return next((c for c in _PRECEDENCE if c in codes), 0)
+        return exit_code_of(codes)
 
     def as_json(self) -> dict[str, Any]:
         """The machine-readable result; its keys are part of the interface."""
@@ -115,7 +122,8 @@ def sync(
     started_s = time.monotonic()
     outcome = Outcome(run.run_id, run.results)
     workspace = Workspace(database, dataset)
-    with workspace.draft(f"crmcom sync into {database.name}") as draft:
+    doing = f"crmcom sync into {database.name}"
+    with workspace.draft(doing) as draft, recorded(workspace, outcome):
         if draft.note:
             outcome.notes.append(draft.note)
         if destination == "duckdb":
@@ -205,7 +213,7 @@ def _any_loaded(run: Run) -> bool:
 
 def _load(run: Run, outcome: Outcome, make: Callable[[], Pipeline], file: Path) -> None:
     error: CrmcomError | None = None
-    with _quiet_environment(), _without_pandas():  # dlt tells of a run as soon as it is imported
+    with quiet_environment(), without_pandas():  # dlt tells of a run as soon as it is imported
         from dlt.pipeline.exceptions import PipelineStepFailed
 
         try:
@@ -265,25 +273,32 @@ def _cause(failed: BaseException, run: Run) -> CrmcomError:
 
 
 def _pipeline(workspace: Workspace, draft: Draft, dataset: str, destination: str) -> Pipeline:
-    import dlt
-
     # The destination is to be the only truth. dlt's working directory may hold a package of a
     # run that was killed, which would be loaded instead of new data, or a state that a restored
     # file does not have.
     shutil.rmtree(workspace.pipelines_dir, ignore_errors=True)
+    return pipeline_on(draft.path, workspace.pipelines_dir, dataset, destination)
+
+
+def pipeline_on(
+    file: Path, folder: Path, dataset: str, destination: str, *, read_only: bool = False
+) -> Pipeline:
+    """The pipeline into a DuckDB file, or another destination; `folder` is for dlt to work in."""
+    import dlt
+
     target: Any = destination
     if destination == "duckdb":
         from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
-        credentials = DuckDbCredentials(str(draft.path))
+        credentials = DuckDbCredentials(str(file), read_only=read_only)
         credentials.global_config = DUCKDB
         target = dlt.destinations.duckdb(credentials, staging_dataset_name_layout=STAGING)
-    with _quiet_environment():
+    with quiet_environment():
         pipeline = dlt.pipeline(
             PIPELINE,
             destination=target,
             dataset_name=dataset,
-            pipelines_dir=str(workspace.pipelines_dir),
+            pipelines_dir=str(folder),
         )
     pipeline.config.restore_from_destination = True  # nobody may have turned it off
     return pipeline
@@ -293,6 +308,8 @@ _ENVIRONMENT = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
     # Arrow tables get the id of their load only when asked.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
+    # Whoever may be killed at any moment need not be asked to finish first.
+    "RUNTIME__INTERCEPT_SIGNALS": "false",
     # People's data stays in the warehouse alone, not in files beside it.
     "LOAD__DELETE_COMPLETED_JOBS": "true",
     # One table at a time: 20 at once, as dlt would, took 100 MB more at the peak, and on DuckDB
@@ -302,7 +319,7 @@ _ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def _quiet_environment() -> Iterator[None]:
+def quiet_environment() -> Iterator[None]:
     """dlt's options that are ours to set, unless the user has set them."""
     added = {k: v for k, v in _ENVIRONMENT.items() if k not in os.environ}
     os.environ.update(added)
@@ -314,7 +331,7 @@ def _quiet_environment() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _without_pandas() -> Iterator[None]:
+def without_pandas() -> Iterator[None]:
     """DuckDB imports pandas to see whether a query's parameter is one of its values: half a
     second and 32 MB, in each sync. Where it cannot be found, nothing can be."""
     sys.meta_path.insert(0, _NoPandas)

@@ -185,7 +185,7 @@ def open_mart(
     import duckdb
 
     path = Path(database)
-    connection = _connect(path)
+    connection = connect(path)
     try:
         if source is not None:
             path_in_sql = str(source).replace("'", "''")
@@ -199,7 +199,8 @@ def open_mart(
         connection.close()
 
 
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+def connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """A database, to be read. Raises `UnreadableDatabase`, or `DatabaseBusy` where it is held."""
     import duckdb
 
     if not path.exists():

@@ -21,10 +21,18 @@ def overview(found: dict[str, Any], database: Path) -> Iterator[str]:
     Ages are on the server's clock, which is that of the newest run; how long ago the file was
     published is on this machine's. The two never meet: they may be years apart.
     """
+    if not found["runs"]:
+        yield f"{found['database']}: nothing was published yet."
+        yield from _attempt(found["last_attempt"])
+        return
     now = max((r["finished_at"] for r in found["runs"] if r["finished_at"]), default=None)
     published = datetime.fromtimestamp(database.stat().st_mtime, UTC)
     yield f"{found['database']}, published {_span(datetime.now(UTC), published)} ago"
     yield f"The newest run ended {_time(now)}. Times are UTC, by the server's clock."
+    shown = {r["run_id"] for r in found["runs"]}
+    last = found["last_attempt"]
+    if last and (last["run_id"] not in shown or last["state"] != "ended"):
+        yield from _attempt(last)
     yield from _table("Runs", _RUNS, found["runs"])
     for run in found["runs"]:
         if run["reason"]:
@@ -39,6 +47,15 @@ def overview(found: dict[str, Any], database: Path) -> Iterator[str]:
     yield from _list("How the API behaves", facts)
     yield from _list("What changed in that, by this machine's clock", _changes(behaviour))
     yield from _list("What a plain sync may miss until the next reconcile", found["may_miss"])
+
+
+def _attempt(last: dict[str, Any]) -> Iterator[str]:
+    """The last run that was begun, by this machine's clock: the ledger may not have it."""
+    how = f"ended with exit {last['exit_code']}" if last["state"] == "ended" else last["state"]
+    yield f"The last attempt, run {last['run_id']} of {_time(last['started_at'])}: {how}."
+    yield from (f"- {cause}" for cause in last["causes"])
+    if last["next"]:
+        yield f"Next: {last['next']}."
 
 
 def _resources(found: dict[str, Any], now: datetime | None) -> list[Row]:

@@ -8,6 +8,7 @@ failed one. Beside `warehouse.duckdb` stands
         lock            held while a sync runs, never deleted
         record.json     which file we published last
         profile.json    how the tenant's API is known to behave
+        last_run.json   the last run that was begun, and how it ended (attempt.py)
         working/        the file that the sync writes; kept, since a copy of 2 GB takes seconds
         aside/          the last working file that we gave up, in case somebody wants it
         parts/          files being copied; what a crash leaves here goes at the next start
@@ -190,6 +191,28 @@ class Workspace:
         """Who is at work on this warehouse now."""
         return lock.holder(self.lock_file)
 
+    def read_record(self) -> Record:
+        try:
+            return msgspec.json.decode(self.record_file.read_bytes(), type=Record)
+        except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError):
+            return Record()
+
+    def next_start(self) -> Path | None:
+        """The file that holds what the next run goes on from, as far as it may be read now.
+
+        None where the next run begins with nothing. Touches no file: where the working file
+        holds no more than the published one, or somebody is at work on it, that is the latter.
+        """
+        record, found = self.read_record(), Identity.of(self.published)
+        how = origin(
+            record.judge(found),
+            working=self.working.exists(),
+            ever_published=record.published is not None,
+        )
+        if how is Origin.CONTINUED and (record.behind or not found) and self.holder() is None:
+            return self.working
+        return self.published if found and how is not Origin.STARTED_OVER else None
+
     def kept_aside(self) -> list[Path]:
         """Working files that were given up. They still hold what was loaded into them."""
         return sorted(self.aside_dir.glob("*/*"))
@@ -223,7 +246,7 @@ class Draft:
         self.note = ""
         self._at = workspace
         self._make_folders()
-        record = self._read_record()
+        record = workspace.read_record()
         self._found = Identity.of(workspace.published)
         self.origin = origin(
             record.judge(self._found),
@@ -402,12 +425,6 @@ class Draft:
                 "changes into the next file. Close that session. To read, use -readonly."
             )
         return ""
-
-    def _read_record(self) -> Record:
-        try:
-            return msgspec.json.decode(self._at.record_file.read_bytes(), type=Record)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            return Record()
 
     def _write_record(self, record: Record) -> None:
         part = self._at.parts_dir / "record.json"

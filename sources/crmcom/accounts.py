@@ -22,6 +22,7 @@ from crmcom.tables import Shaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from crmcom.feed import Feed
@@ -40,7 +41,7 @@ async def read_accounts(feed: Feed) -> None:
     last_slice = contacts is None or contacts.caught_up or contacts.error is not None
     # A load that was cut short may have marked them and not have written this.
     cut_short = await feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)
-    listed = await _list(feed, run.fan_out | await _pending(feed))
+    listed = await _list(feed, run.fan_out | await pending(feed))
     await _read(feed, listed.column("id").to_pylist(), listed)
     # Where the contacts could not be listed, nobody knows which accounts are new.
     feed.result.partial = run.backfill is not None or (
@@ -57,7 +58,7 @@ async def read_accounts(feed: Feed) -> None:
         feed.state["listed_us"] = to_us(feed.synced_at)
 
 
-async def _pending(feed: Feed) -> set[str]:
+async def pending(feed: Feed) -> set[str]:
     """Contacts that were loaded since the accounts were last listed to the end."""
     listed_us: int | None = feed.state.get("listed_us")
     after = None if listed_us is None else from_us(listed_us)
@@ -71,7 +72,7 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
     failed: dict[str, CrmcomError] = {}
     without: dict[str, CrmcomError] = {}
     contact_ids = {i for i in contact_ids if not feed.forgotten.has("contact", i)}
-    async for contact_id, found in feed.ask_each(sorted(contact_ids), partial(_listing, feed)):
+    async for contact_id, found in feed.ask_each(sorted(contact_ids), partial(accounts_of, feed)):
         if isinstance(found, NotFound):
             without[contact_id] = found
             continue
@@ -97,7 +98,7 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
     return shaped.rows.append_column("contact_id", pa.array([owner[i] for i in ids], pa.string()))
 
 
-async def _listing(feed: Feed, contact_id: str) -> Listing:
+async def accounts_of(feed: Feed, contact_id: str) -> Listing:
     """The accounts of one contact."""
     return await listing(
         feed.client,
@@ -109,14 +110,19 @@ async def _listing(feed: Feed, contact_id: str) -> Listing:
 
 async def _refresh(feed: Feed) -> None:
     """Read every known account that this slice has not read yet, or as many as are allowed."""
-    done = feed.run.observed | feed.sent
+    due = await due_accounts(feed, feed.run.observed | feed.sent)
+    await _read(feed, due, from_rows("accounts", []))
+
+
+async def due_accounts(feed: Feed, done: AbstractSet[str]) -> list[str]:
+    """The known accounts to read beside those that are `done`."""
     due = [i for i in await feed.stored.ids("accounts") if i not in done]
     budget = feed.run.settings.account_budget
     if budget is not None and len(due) > budget:
         feed.result.partial = True
         known = await feed.stored.known_accounts(feed.now)
         due = choose((account for account in known if account.id not in done), budget, feed.now)
-    await _read(feed, due, from_rows("accounts", []))
+    return due
 
 
 async def _read(feed: Feed, account_ids: Iterable[str], listed: pa.Table) -> None:
@@ -153,7 +159,7 @@ async def _still_listed(feed: Feed, rows: pa.Table) -> set[str]:
     """The accounts that their contacts' lists show when they are asked once more."""
     shown: set[str] = set()
     owners = set(rows.column("contact_id").to_pylist()) if len(rows) else set()
-    async for _, found in feed.ask_each(sorted(owners), partial(_listing, feed)):
+    async for _, found in feed.ask_each(sorted(owners), partial(accounts_of, feed)):
         if isinstance(found, Listing):
             shown |= {r.id for r in found.rows if r.id is not None}
     return shown

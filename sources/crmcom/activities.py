@@ -38,17 +38,18 @@ if TYPE_CHECKING:
     from crmcom.windows import Plan
 
 OPEN = "PENDING"
-_OPEN_ONLY = (("states", OPEN),)
+OPEN_ONLY = (("states", OPEN),)
 
 
 async def read_activities(feed: Feed) -> None:
     """Load activities that are new, changed or gone, with their versions."""
-    feed.half_merged |= await _half_merged(feed)
+    feed.half_merged |= await half_merged(feed)
     await feed.probe(LIST_ACTIVITIES)
     plan = due(feed)
     follow = not plan.first and feed.run.backfill is None
-    known = set(await feed.stored.ids("activities")) if plan.is_full else set()
-    was_open = await _was_open(feed) if follow else set()
+    covering = plan.is_full or plan.from_scratch
+    known = set(await feed.stored.ids("activities")) if covering else set()
+    open_before = await was_open(feed) if follow else set()
     changed = await _changed(feed, plan) if follow else _Changed()
     seen: set[str] = set()
     async for found in planned(feed, LIST_ACTIVITIES, plan):
@@ -61,10 +62,10 @@ async def read_activities(feed: Feed) -> None:
         others = await undated(feed, LIST_ACTIVITIES, plan, seen)
         await _load_listed(feed, others.values(), changed.completed, follow=follow)
         seen |= others.keys()
-    if plan.is_full:
+    if plan.covers_all:
         await _resolve(feed, known - seen)
     elif follow and plan.caught_up:
-        await _resolve(feed, was_open)
+        await _resolve(feed, open_before)
     await _load_versions(feed, await _unmended(feed))
     _commit(feed, plan)
 
@@ -78,7 +79,7 @@ def _commit(feed: Feed, plan: Plan) -> None:
     plan.commit(feed)
 
 
-async def _half_merged(feed: Feed) -> set[str]:
+async def half_merged(feed: Feed) -> set[str]:
     """What a load that was killed between two tables may have left as closed, its history as
     open: each table is merged by itself. It is judged by the versions before that load."""
     if feed.state.get("bookmark_s") is None:
@@ -91,7 +92,7 @@ async def _half_merged(feed: Feed) -> set[str]:
     return {*gone, *(r["id"] for r in rows if before.get(r["id"], OPEN) != r["state"])}
 
 
-async def _was_open(feed: Feed) -> set[str]:
+async def was_open(feed: Feed) -> set[str]:
     """What was open when the last whole load ended."""
     gone = set(await feed.stored.ids("activities", deleted=True)) if feed.half_merged else set()
     return {*await feed.stored.ids("activities", state=OPEN), *feed.half_merged - gone}
@@ -129,8 +130,7 @@ async def _changed(feed: Feed, plan: Plan) -> _Changed:
     since_s: int | None = feed.state.get("completed_s")
     if since_s is not None:
         await feed.probe(LIST_ACTIVITIES, "completed_on")
-        lookback = Window(since_s - feed.run.settings.lookback_s, since_s, "completed_on")
-        recent = Window(since_s, max(plan.end_s, since_s + 1), "completed_on")
+        lookback, recent = completed_windows(feed, plan, since_s)
         for window in (lookback, recent):
             async for listing in feed.listings(LIST_ACTIVITIES, window, "completed_on"):
                 rows = {r.id: r for r in listing.rows if r.id is not None}
@@ -138,14 +138,23 @@ async def _changed(feed: Feed, plan: Plan) -> _Changed:
                 if window is recent:
                     found.completed |= rows.keys()
     async for listing in feed.listings(
-        LIST_ACTIVITIES, Window(None, None), "open", params=_OPEN_ONLY
+        LIST_ACTIVITIES, Window(None, None), "open", params=OPEN_ONLY
     ):
-        await _must_be_open(feed, listing.rows)
+        await must_be_open(feed, listing.rows)
         found.rows |= {r.id: r for r in listing.rows if r.id is not None}
     return found
 
 
-async def _must_be_open(feed: Feed, rows: Iterable[Row]) -> None:
+def completed_windows(feed: Feed, plan: Plan, since_s: int) -> tuple[Window, Window]:
+    """Of `completed_on`: what the last run has asked for, once more, and what came after it."""
+    lookback_s = feed.run.settings.lookback_s
+    return (
+        Window(since_s - lookback_s, since_s, "completed_on"),
+        Window(since_s, max(plan.end_s, since_s + 1), "completed_on"),
+    )
+
+
+async def must_be_open(feed: Feed, rows: Iterable[Row]) -> None:
     shaped = await feed.shape(raws(rows), "list")
     states = shaped.rows.column("state")
     other = pc.unique(states.filter(pc.not_equal(states, OPEN))).to_pylist()
@@ -164,11 +173,11 @@ async def _load_listed(
     shaped = await feed.shape([r.raw for r in rows if r.id not in feed.sent], "list")
     ids = shaped.rows.column("id").to_pylist()
     stored = await feed.stored.rows("activities", ids)
-    asked = await _to_detail(feed, shaped.rows, stored, completed, follow=follow)
+    asked = await to_detail(feed, shaped.rows, stored, completed, follow=follow)
     await _load(feed, shaped, stored, await _details(feed, asked))
 
 
-async def _to_detail(
+async def to_detail(
     feed: Feed, rows: pa.Table, stored: pa.Table, completed: set[str], *, follow: bool
 ) -> list[str]:
     """The rows whose details are due. Where a killed load has merged the version of a change
@@ -177,7 +186,10 @@ async def _to_detail(
     ids: list[str] = rows.column("id").to_pylist()
     if mode == "all":
         return ids
-    if mode == "off" or not follow:
+    # A first load or a backfill has no details to read. One over rows that are there, after a
+    # reset, has those of what changed meanwhile.
+    again_first = len(stored) > 0 and feed.run.backfill is None
+    if mode == "off" or not (follow or again_first):
         return []
     again = {*completed, *feed.state.get("again", ()), *feed.half_merged}
     before = _states_before(feed, await feed.stored.versions(ids))
@@ -186,7 +198,8 @@ async def _to_detail(
     return [
         i
         for i, state in zip(ids, states, strict=True)
-        if i in again or {before.get(i, OPEN), held.get(i, OPEN)} != {state}
+        if (follow or i in held)
+        and (i in again or {before.get(i, OPEN), held.get(i, OPEN)} != {state})
     ]
 
 

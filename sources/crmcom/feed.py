@@ -67,6 +67,10 @@ AT_ONCE = 128
 OTHERS = 3
 """Known records that are asked for where none could be read, to tell whose fault it is."""
 
+OF_THE_ROWS = frozenset({"columns", "tenant", "synced_us", "half_merged"})
+"""What is remembered because of the rows that are loaded. The rest says what to ask next, and may
+be forgotten: then everything is asked for again."""
+
 BATCH = 2_000
 """Single replies decoded together: one table for each would cost more than the reading."""
 

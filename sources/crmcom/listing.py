@@ -36,6 +36,8 @@ __all__ = [
     "Listing",
     "Window",
     "ask_page",
+    "cost",
+    "first_page",
     "listing",
     "listings",
     "newest_updated",
@@ -90,6 +92,41 @@ async def probe(
         Evidence(endpoint.name, endpoint.path, 200),
         filter=field,
     )
+
+
+async def first_page(
+    asker: Asker,
+    endpoint: Endpoint,
+    window: Window,
+    *,
+    params: Params = (),
+    page_size: int = MAX_PAGE_SIZE,
+) -> Page:
+    """The page that a listing of this window begins with, with a total where there is one.
+
+    Raises `FilterIgnored` where it shows rows that lie outside.
+    """
+    paging = _paging("CREATED_DATE", "ASC", page_size, 1)
+    request = Request(endpoint, params=(*params, *window.params, *paging, *_COUNT))
+    page = await ask_page(asker, request)
+    if not all(window.holds(row) for row in page.rows):
+        raise FilterIgnored(
+            f"the endpoint ignores the filter {window.field}: it sends rows of other times",
+            Evidence(endpoint.name, endpoint.path, 200),
+        )
+    return page
+
+
+def cost(page: Page, size: int) -> int | None:
+    """Requests for the quiet listing that `page` begins; None where the page does not tell."""
+    if page.total is not None and page.total >= CAP:
+        return None
+    if is_snapshot(page, size, len(page.rows)):
+        return 1
+    if page.total is not None and page.rows:
+        return -(-page.total // len(page.rows)) + 1  # the total is asked for once more
+    ends = page.has_more is None and len(page.rows) < size
+    return 2 if ends else None
 
 
 async def listings(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 QUEUED_TABLES = 8
 
-_READERS: dict[str, tuple[Record, Callable[[Feed], Awaitable[None]]]] = {
+READERS: dict[str, tuple[Record, Callable[[Feed], Awaitable[None]]]] = {
     "contacts": (CONTACT, read_contacts),
     "accounts": (ACCOUNT, read_accounts),
     "activities": (ACTIVITY, read_activities),
@@ -78,7 +78,7 @@ def _begin_slice(name: str, run: Run, states: Mapping[str, Any]) -> None:
         run.start_anew()  # somebody gives the same source to dlt once more
     if run.slice_of is not source:
         _merge_safely()
-        _same_tenant(run, states.values())
+        same_tenant(run, states.values())
         _same_privacy(run, states)
         run.slice_of = source
         run.next_slice(
@@ -102,7 +102,7 @@ def _merge_safely() -> None:
         destination.caps_params["supports_transactions"] = True
 
 
-def _same_tenant(run: Run, states: Iterable[Mapping[str, Any]]) -> None:
+def same_tenant(run: Run, states: Iterable[Mapping[str, Any]]) -> None:
     """A dataset holds one tenant: two would overwrite each other's records."""
     here = run.settings.base_url
     for there in {s["tenant"] for s in states if "tenant" in s} - {here}:
@@ -142,7 +142,7 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     result = run.result(name)
     if result.finished_at is not None and (result.caught_up or result.error):
         return  # an earlier slice of this run came to its end
-    record, read = _READERS[name]
+    record, read = READERS[name]
 
     async def put(table: str, rows: pa.Table) -> None:
         await queue.put(_marked(table, rows))
@@ -208,7 +208,7 @@ def _missing_tables(name: str) -> list[str]:
 
 
 def _own_tables(name: str) -> list[str]:
-    record, _ = _READERS[name]
+    record, _ = READERS[name]
     extra = {"accounts": ["account_observations"], "activities": ["activity_versions"]}
     ledger = ["_sync_runs", "_sync_windows", "_rejects"]
     return [record.table, *(c.table for c in record.children), *extra.get(name, []), *ledger]

@@ -58,6 +58,10 @@ class Stored(Protocol):
         """What a choice among the accounts goes by, for each that is not deleted."""
         ...
 
+    async def forgotten(self) -> Forgotten:
+        """Who was erased and is to be kept out."""
+        ...
+
 
 class Destination:
     """Asks the destination of `pipeline`, in plain SQL.

@@ -51,6 +51,16 @@ class Plan:
     def caught_up(self) -> bool:
         return self.reached_s is None or self.reached_s >= self.end_s
 
+    @property
+    def asks_younger(self) -> bool:
+        """Whether what is younger than `lag_s`, or dated in the future, is asked for too."""
+        return self.divisible is not False and self.listed != "backfill"
+
+    @property
+    def asks_undated(self) -> bool:
+        """Whether records may be missing only because they have no created date."""
+        return self.start_date_s is None and self.divisible is not False
+
     def wants(self, row: Row) -> bool:
         """Whether a row belongs to the load: a full scan is filtered on our side."""
         at = row.created_on
@@ -190,7 +200,7 @@ async def planned(feed: Feed, endpoint: Endpoint, plan: Plan) -> AsyncIterator[L
     ):
         yield found
         plan.reached(found.window)
-    if plan.caught_up and plan.divisible is not False and feed.run.backfill is None:
+    if plan.caught_up and plan.asks_younger:
         async for found in feed.listings(endpoint, Window(plan.end_s, None), "latest"):
             yield found
 
@@ -203,7 +213,7 @@ async def undated(
     The unfiltered total tells whether there are any, where it is below the cap; above it they
     cannot be told from the others at a price worth paying, and `docs/completeness.md` says so.
     """
-    if plan.start_date_s is not None or plan.divisible is False:
+    if not plan.asks_undated:
         return {}
     try:
         total = await _total(feed, endpoint, Window(None, None))

@@ -14,12 +14,15 @@ import click
 
 from crmcom_pipelines.cli.checking import check
 from crmcom_pipelines.cli.commands import EXIT_CODES, Commands
+from crmcom_pipelines.cli.completing import completion
 from crmcom_pipelines.cli.demonstration import demo
 from crmcom_pipelines.cli.forgetting import forget
 from crmcom_pipelines.cli.initial import init
 from crmcom_pipelines.cli.ledger import explain, status
 from crmcom_pipelines.cli.options import configured
+from crmcom_pipelines.cli.planning import plan
 from crmcom_pipelines.cli.reporting import report
+from crmcom_pipelines.cli.resetting import reset
 from crmcom_pipelines.cli.serving import sandbox
 from crmcom_pipelines.cli.syncing import backfill, sync, transform
 
@@ -46,8 +49,8 @@ def main(ctx: click.Context, /, *, debug: bool) -> None:
 
 
 COMMANDS = (
-    *(init, check, sync, backfill, transform, report),
-    *(status, explain, forget, demo, sandbox),
+    *(init, check, plan, sync, backfill, transform, report),
+    *(status, explain, reset, forget, demo, sandbox, completion),
 )
 for command in COMMANDS:
     main.add_command(command)

@@ -37,7 +37,7 @@ class Commands(click.Group):
         # dlt tells its makers of each run as soon as it is imported.
         os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
         try:
-            sys.exit(super().main(args, **{**extra, "standalone_mode": False}))
+            sys.exit(super().main(args, **{**extra, "standalone_mode": False, "obj": list(args)}))
         except click.ClickException as error:
             error.show()
             what, code = error.format_message(), error.exit_code

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crmcom_pipelines.cli.options import duckdb_only, warehouse_options
+from crmcom_pipelines.cli.stopping import stoppable
 from crmcom_pipelines.cli.summary import summarise
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def demo(
     from crmcom_pipelines.progress import Progress
 
     duckdb_only(destination)
-    with _errors_only(logging.getLogger("crmcom")), Progress(sys.stderr) as progress:
+    quiet = _errors_only(logging.getLogger("crmcom"))
+    with stoppable(ctx), quiet, Progress(sys.stderr) as progress:
         from crmcom_pipelines.demo import Size
         from crmcom_pipelines.demo import demo as run
 

@@ -45,11 +45,24 @@ def options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return add
 
 
+def complete(*names: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completes to these names."""
+    return lambda _ctx, _param, typed: [name for name in names if name.startswith(typed)]
+
+
+def _complete_resources(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
+    """The last of several, with those before it."""
+    before, comma, last = typed.rpartition(",")
+    left = [name for name in RESOURCES if name not in before.split(",") and name.startswith(last)]
+    return [f"{before}{comma}{name}" for name in left]
+
+
 warehouse_options = options(
     click.option(
         "--destination",
         default="duckdb",
         show_default=True,
+        shell_complete=complete("duckdb", "postgres", "motherduck", "snowflake", "bigquery"),
         help="A dlt destination; its credentials are set the dlt way.",
     ),
     click.option(
@@ -68,7 +81,11 @@ run_options = options(
     warehouse_options,
     click.option("--base-url", help="Default: the setting sources.crmcom.base_url."),
     click.option(
-        "--resources", default=",".join(RESOURCES), show_default=True, help="Which to read."
+        "--resources",
+        default=",".join(RESOURCES),
+        show_default=True,
+        shell_complete=_complete_resources,
+        help="Which to read.",
     ),
     click.option("--no-transform", is_flag=True, help="Load only; leave the marts as they are."),
     click.option("--reconcile", is_flag=True, help="List everything, and find what is gone."),

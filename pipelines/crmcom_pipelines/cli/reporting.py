@@ -15,13 +15,19 @@ import click
 from crmcom_pipelines.cli.options import duckdb_only, moment_of, warehouse_options
 
 
+def _complete_reports(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
+    from crmcom_pipelines.marts import ALIASES, QUESTIONS
+
+    return [name for name in (*ALIASES, *QUESTIONS) if name.startswith(typed)]
+
+
 @click.command(
     epilog="""\b
 Example: crmcom report overdue --format csv --output overdue.csv
          crmcom report overdue --format html --output overdue.html
          crmcom report --all --format html --output report/"""
 )
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete_reports)
 @click.option("--list", "lists", is_flag=True, help="List the reports, and what each answers.")
 @click.option(
     "--all", "everything", is_flag=True, help="Every report, each to a file in the folder --output."

@@ -18,6 +18,7 @@ from crmcom_pipelines.cli.options import (
     settings_of,
     warehouse_options,
 )
+from crmcom_pipelines.cli.stopping import stoppable
 from crmcom_pipelines.cli.summary import summarise
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
     from crmcom_pipelines.progress import Progress
 
     resources = resources_of(options["resources"])
-    with Progress(sys.stderr, quiet=options["quiet"]) as progress:
+    with stoppable(ctx), Progress(sys.stderr, quiet=options["quiet"]) as progress:
         from crmcom import Run
         from crmcom_pipelines import load
         from crmcom_pipelines.config import dbt_vars
@@ -112,9 +113,6 @@ def transform(
     as_json: bool,
 ) -> None:
     """Build only the marts, from the tables that are loaded, and publish them."""
-    from crmcom_pipelines.config import dbt_vars
-    from crmcom_pipelines.load import rebuild
-
     duckdb_only(destination)
     try:
         given = json.loads(variables)
@@ -122,9 +120,16 @@ def transform(
         raise click.BadParameter(f"not JSON: {error}", param_hint="--vars") from None
     if not isinstance(given, dict):
         raise click.BadParameter("a JSON object is needed", param_hint="--vars")
-    outcome = rebuild(
-        database=database, dataset=dataset, vars={**dbt_vars(), **given}, full_refresh=full_refresh
-    )
+    with stoppable(ctx):
+        from crmcom_pipelines.config import dbt_vars
+        from crmcom_pipelines.load import rebuild
+
+        outcome = rebuild(
+            database=database,
+            dataset=dataset,
+            vars={**dbt_vars(), **given},
+            full_refresh=full_refresh,
+        )
     if as_json:
         click.echo(json.dumps(outcome.as_json()))
     summarise(outcome)

@@ -1,0 +1,101 @@
+"""Ctrl-C and SIGTERM: a command that may be killed at any moment ends at once, and says so.
+
+Such a command needs no unwinding: what was committed is on the disk, and the next run clears up
+what is half done, as it does after a kill. So nobody waits for a slow server, for a merge or for
+threads that do not listen: another thread, which Python's own signal handler wakes even while the
+main one is inside a library, says what is kept and ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import click
+
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+KEPT = "What was committed is kept, and readers still have the last whole file"
+
+
+@contextlib.contextmanager
+def stoppable(ctx: click.Context) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the process while the block runs: within it, all may be killed.
+
+    A signal that whoever started us has told us to ignore stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's business
+        return
+    # A process that Python starts beside dbt would complain of what an abrupt end leaves to it.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    begun_s = time.monotonic()
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)  # noqa: FBT003 - the socket's own
+    told = threading.Thread(target=_wait, args=(ours, ctx, begun_s), daemon=True)
+    before = {s: signal.getsignal(s) for s in EXIT_CODES}
+    wakened = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _leave_it_to_the_thread)
+    told.start()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakened)
+        theirs.close()
+        told.join()
+        ours.close()
+
+
+def _leave_it_to_the_thread(*_: object) -> None:
+    """Python wakes the thread; a handler of its own would unwind the main one meanwhile."""
+
+
+def _wait(ours: socket.socket, ctx: click.Context, begun_s: float) -> None:
+    while got := ours.recv(1):  # empty when the block has ended
+        if got[0] in EXIT_CODES:
+            _end(got[0], ctx, time.monotonic() - begun_s)
+
+
+def _end(number: int, ctx: click.Context, seconds: float) -> None:
+    """Past all buffers and locks: the main thread may hold them."""
+    code = EXIT_CODES[signal.Signals(number)]
+    again = command(ctx)
+    # A live line may have hidden the cursor.
+    clear = "\r\x1b[2K\x1b[?25h" if sys.stderr.isatty() else ""
+    _write(2, f"{clear}Stopped. {KEPT}. To go on: {again}\n")
+    if ctx.params.get("as_json"):
+        found: dict[str, object] = {
+            "run_id": None,
+            "exit_code": code,
+            "seconds": round(seconds, 3),
+            "resources": {},
+            "error": "stopped",
+            "next": again,
+        }
+        _write(1, f"{json.dumps(found)}\n")
+    os._exit(code)
+
+
+def _write(descriptor: int, text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        os.write(descriptor, text.encode())
+
+
+def command(ctx: click.Context) -> str:
+    """The command line that was given, to be repeated."""
+    return shlex.join(["crmcom", *(ctx.find_root().obj or [ctx.info_name or ""])])
