@@ -159,7 +159,6 @@ class Feed:
         self.result.rows += len(ids)
         self.tell_retries()
         await self.reject(shaped.rejects)
-        self.run.progress()
         return rows
 
     async def put(self, table: str, rows: pa.Table) -> None:

@@ -161,7 +161,6 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
         await run.leave()
         if result.caught_up or result.error is not None:
             _tell_finished(run, result)
-        run.progress()
 
 
 def _tell_finished(run: Run, result: Result) -> None:

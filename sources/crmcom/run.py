@@ -135,7 +135,6 @@ class Run:
     run_id: str = field(default_factory=new_run_id)
     results: dict[str, Result] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
-    on_progress: Callable[[Run], None] | None = None
     client: Client | None = None
     learned: Learned = field(default_factory=Learned)
     synced_at: datetime | None = None
@@ -224,10 +223,6 @@ class Run:
     def tell(self, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
         """As `events.tell`, with this run's id."""
         tell(event, level=level, run_id=self.run_id, **fields)
-
-    def progress(self) -> None:
-        if self.on_progress is not None:
-            self.on_progress(self)
 
 
 def naive(at: datetime) -> datetime:

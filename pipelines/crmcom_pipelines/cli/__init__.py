@@ -7,9 +7,6 @@ holds the lock or the file; 7 loaded, but a transform or its test failed.
 
 from __future__ import annotations
 
-import logging
-import sys
-
 import click
 
 from crmcom_pipelines.cli.commands import EXIT_CODES, Commands
@@ -26,14 +23,14 @@ __all__ = ["main"]
     cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="crmcom-warehouse")
-@click.option("--debug", is_flag=True, help="Show where an unexpected error comes from.")
-def main(*, debug: bool) -> None:
+@click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    help="Show where an unexpected error comes from.",
+)
+def main() -> None:
     """Keeps a warehouse in step with a CRM.COM back office, and tells finance who owes what."""
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
-    # What asyncio says of tasks that a failure has ended is no news to anybody.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    if debug:
-        logging.getLogger("crmcom").setLevel(logging.DEBUG)
 
 
 for command in (sync, backfill, transform, report, status, explain, demo, sandbox):
