@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crmcom_pipelines.cli.watching import Watch
+from crmcom_pipelines.cli.watching import STOPPED, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,6 @@ MEANINGS = {
     6: "another process holds the lock or the file",
     7: "loaded, but a transform or its test failed; the last good file is kept",
 }
-STOPPED = 130
 EXIT_CODES = "\n".join(
     (
         "\b",
@@ -46,7 +45,7 @@ class Commands(click.Group):
         name = next((arg for arg in args if arg in self.commands), None)
         knows = {str(p.name) for p in self.commands[name].params} if name else set()
         with Watch(args, name, knows) as watch:
-            failure = None
+            failure: dict[str, Any] | None = None
             try:
                 code = super().main(args, **{**extra, "standalone_mode": False, "obj": watch}) or 0
             except BaseException as error:
@@ -54,7 +53,7 @@ class Commands(click.Group):
                     raise
                 what, code = _told(watch, error)
                 failure = {
-                    "run_id": watch.run_id,
+                    "run_id": None,
                     "exit_code": code,
                     "seconds": watch.seconds,
                     "resources": {},
@@ -79,8 +78,8 @@ def _told(watch: Watch, error: BaseException) -> tuple[str, int]:
         watch.says("Stopped. What was committed is kept; run the same command to go on.", code)
     elif hasattr(error, "exit_code"):
         what, code = str(error), error.exit_code
-        watch.says(f"Error: {what}", code)
+        watch.says(what, code)
     else:
         what, code = f"{type(error).__name__}: {error}", 1
-        watch.says(f"Error: {what}", code, error)
+        watch.says(what, code, error)
     return what, code

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crmcom")
 
+STOPPED = 130
+"""What a shell says of a program that Ctrl-C has ended."""
+
 # What they are set to is read by `Watch`; click declares, checks and documents them.
 log_options = options(
     click.option("--quiet", is_flag=True, expose_value=False, help="Show problems alone."),
@@ -98,10 +101,8 @@ class Watch:
                 self.log_format, verbose=self.verbose, quiet=self.quiet, debug=self.debug
             )
             self._context = stack.enter_context(logs)
-            if (
-                "on_failure" in self._knows
-                and threading.current_thread() is threading.main_thread()
-            ):
+            is_main = threading.current_thread() is threading.main_thread()
+            if is_main and "on_failure" in self._knows:
                 # A request to end is Ctrl-C by other means: what is open is closed, and told.
                 before = signal.signal(signal.SIGTERM, signal.default_int_handler)
                 stack.callback(signal.signal, signal.SIGTERM, before)
@@ -147,7 +148,7 @@ class Watch:
             extra = {"event": "error", "fields": {"message": error, "exit_code": code}}
             log.error("%s", error, extra=extra, exc_info=trace)
         else:
-            click.echo(error, err=True)
+            click.echo(error if code == STOPPED else f"Error: {error}", err=True)
             if trace is not None and self.debug:
                 log.error("", exc_info=trace)
 
@@ -170,6 +171,7 @@ class Watch:
         if not target or result is None or "on_failure" not in self._knows:
             return
         about = {
+            "run_id": self.run_id,
             "command": self._command,
             "database": self._value("--database") or "warehouse.duckdb",
             "dataset": self._value("--dataset") or "crmcom",
