@@ -42,6 +42,8 @@ def bars(stream: TextIO, look: Callable[[], tuple[str, list[Line]]]) -> Live:
         head = spinner("")
         head.update(text=Text(doing, no_wrap=True, overflow="ellipsis"))
         rows = Table.grid(padding=(0, 1))
+        rows.add_column()
+        rows.add_column(min_width=BAR_WIDTH)
         shown = {part for part, width in _WIDE.items() if console.width >= width}
         for line in lines:
             rows.add_row(line.resource, _bar(line, spinner), *_cells(line, shown))

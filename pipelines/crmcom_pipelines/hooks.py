@@ -70,7 +70,7 @@ def _text(told: dict[str, Any], meaning: str) -> str:
     resources = told["resources"]
     parts = [f"crmcom {told['command']} of {told['database']} on {told['host']}"]
     parts += [f"exit code {told['exit_code']}, {meaning}"]
-    if told.get("error"):
+    if told.get("error") not in (None, meaning):
         parts.append(told["error"])
     for name, found in resources.items():
         if found["verdict"] != "proven":

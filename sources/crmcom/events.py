@@ -19,8 +19,16 @@ def tell(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
 
 
 def _text(event: str, fields: dict[str, Any]) -> str:
-    shown = (f"{name} {_value(value)}" for name, value in fields.items() if _is_shown(name, value))
-    return f"{event.replace('_', ' ')}: {', '.join(shown)}"
+    shown = (
+        f"{_words(name)} {_value(value)}"
+        for name, value in fields.items()
+        if _is_shown(name, value)
+    )
+    return f"{_words(event)}: {', '.join(shown)}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _is_shown(name: str, value: Any) -> bool:
