@@ -39,15 +39,15 @@ def bars(stream: TextIO, look: Callable[[], tuple[str, list[Line]]]) -> Live:
 
     def table() -> RenderableType:
         doing, lines = look()
-        head = spinner("")
-        head.update(text=Text(doing, no_wrap=True, overflow="ellipsis"))
+        head = Table.grid(padding=(0, 1))
+        head.add_row(spinner(""), doing)
         rows = Table.grid(padding=(0, 1))
         rows.add_column()
-        rows.add_column(min_width=BAR_WIDTH)
+        rows.add_column(min_width=min(BAR_WIDTH, console.width // 3))
         shown = {part for part, width in _WIDE.items() if console.width >= width}
         for line in lines:
             rows.add_row(line.resource, _bar(line, spinner), *_cells(line, shown))
-        for column in rows.columns:
+        for column in (*head.columns, *rows.columns):
             column.no_wrap = True
         return Group(head, rows) if lines else head
 

@@ -91,7 +91,7 @@ def _post(url: str, summary: dict[str, Any]) -> None:
             time.sleep(PAUSE_S * 2 ** (attempt - 1))
         try:
             reply = httpx.post(url, json=summary, timeout=TIMEOUT_S)
-        except httpx.TransportError as error:
+        except httpx.HTTPError as error:
             said = f"the webhook could not be reached: {type(error).__name__}"
         except (httpx.InvalidURL, ValueError):
             # httpx's own text repeats the address.

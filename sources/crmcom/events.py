@@ -19,12 +19,9 @@ def tell(event: str, *, level: int = logging.INFO, **fields: Any) -> None:
 
 
 def _text(event: str, fields: dict[str, Any]) -> str:
-    shown = (
-        f"{_words(name)} {_value(value)}"
-        for name, value in fields.items()
-        if _is_shown(name, value)
-    )
-    return f"{_words(event)}: {', '.join(shown)}"
+    shown = [(name, value) for name, value in fields.items() if _is_shown(name, value)]
+    parts = (f"{_words(name)} {_value(value)}" for name, value in shown)
+    return f"{_words(event)}: {', '.join(parts)}"
 
 
 def _words(name: str) -> str:

@@ -170,13 +170,13 @@ def test_warnings_of_libraries_and_tracebacks_are_objects():
             logging.captureWarnings(capture=True)
             warnings.warn("old ways", DeprecationWarning, stacklevel=1)
         try:
-            raise ValueError("two\nlines")
+            int("two\nlines")
         except ValueError:
             logging.getLogger("somebody").exception("it broke")
 
     warned, broke = logged(act)
     assert "old ways" in warned["message"]
-    assert "ValueError: two\nlines" in broke["traceback"]
+    assert "ValueError: invalid literal" in broke["traceback"]
 
 
 def test_a_stderr_that_nobody_reads_ends_nothing():
@@ -188,6 +188,6 @@ def test_a_stderr_that_nobody_reads_ends_nothing():
     try:
         with logging_to_stderr("json"):
             tell("window", resource="contacts")
-            print("a line", file=sys.stderr)
+            sys.stderr.write("a line\n")
     finally:
         sys.stderr = before

@@ -143,12 +143,15 @@ def test_no_line_is_wider_than_the_terminal(width):
     assert all(len(line) <= width for line in shown)
 
 
-def on_a_terminal(args, cwd, env, server=None):
-    """What a program writes on a terminal and its exit code; with `server`, SIGINT in the middle."""
+def on_a_terminal(args, cwd, env, *, stop=False):
+    """What a program writes on a terminal, and its exit code.
+
+    With `stop`, it gets a SIGINT in the middle.
+    """
     master, slave = pty.openpty()
     ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     before, shown = termios.tcgetattr(slave), b""
-    deadline, sent = time.monotonic() + 200, server is None
+    deadline, sent = time.monotonic() + 200, not stop
     with subprocess.Popen(
         [CRMCOM, *args], cwd=cwd, env=env, stdin=slave, stdout=slave, stderr=slave
     ) as process:
@@ -177,7 +180,7 @@ def test_a_terminal_shows_bars_and_is_left_as_it_was(stopped, tmp_path):
         )
         env.pop("COLUMNS")
         args = ("sync", "--base-url", server.base_url, "--no-transform")
-        shown, code = on_a_terminal(args, tmp_path, env, server if stopped else None)
+        shown, code = on_a_terminal(args, tmp_path, env, stop=stopped)
     assert code == (130 if stopped else 0), shown
     assert "reading the API" in shown
     assert re.search(r"accounts .*requests|accounts .*/s", shown)

@@ -159,10 +159,8 @@ def test_a_collector_that_never_answers_costs_a_few_seconds_and_one_line(monkeyp
         took_s = time.monotonic() - began_s
     # Twice what it may take: the machine may be busy.
     assert took_s < 2 * telemetry.FLUSH_S
-    assert [r.getMessage() for r in caplog.records if "collector" in r.getMessage()] == [
-        "OpenTelemetry: not all traces and metrics reached the collector; see "
-        "OTEL_EXPORTER_OTLP_ENDPOINT"
-    ]
+    (said,) = [r.getMessage() for r in caplog.records if "collector" in r.getMessage()]
+    assert said.startswith("OpenTelemetry: not all traces and metrics reached the collector")
 
 
 def test_where_the_extra_is_missing_one_line_names_it(monkeypatch, tmp_path):
