@@ -78,22 +78,25 @@ def _text(told: dict[str, Any], meaning: str) -> str:
     if resources:
         parts.append(f"{sum(found['rows'] for found in resources.values()):,} rows")
     parts.append(f"{told['seconds']:.0f} s")
-    line = " ".join("; ".join(parts).split())
+    # A server's own words are in it: no control characters, and nothing that no variable can hold.
+    shown = "".join(c if c.isprintable() else " " for c in "; ".join(parts))
+    line = " ".join(shown.split())
     return line if len(line) <= TEXT_CHARACTERS else line[: TEXT_CHARACTERS - 1] + "…"
 
 
 def _post(url: str, summary: dict[str, Any]) -> None:
     import httpx
 
+    body, headers = json.dumps(summary), {"Content-Type": "application/json"}
     said = ""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE_S * 2 ** (attempt - 1))
         try:
-            reply = httpx.post(url, json=summary, timeout=TIMEOUT_S)
+            reply = httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S)
         except httpx.HTTPError as error:
             said = f"the webhook could not be reached: {type(error).__name__}"
-        except (httpx.InvalidURL, ValueError):
+        except httpx.InvalidURL:
             # httpx's own text repeats the address.
             raise HookFailed("the address of the webhook is not a URL") from None
         else:

@@ -199,8 +199,16 @@ def _told(outcome: Outcome, **about: Any) -> Iterator[None]:
             rows=sum(r.rows for r in outcome.resources.values()),
             requests=sum(r.requests for r in outcome.resources.values()),
             retries=sum(r.retries for r in outcome.resources.values()),
-            reason=None if error is None else f"{type(error).__name__}: {error}",
+            reason=_reason(error, code),
         )
+
+
+def _reason(error: BaseException | None, code: int) -> str | None:
+    """Why a run ended early. Of what nobody expected only the kind: its text may quote a record,
+    and this is sent to collectors."""
+    if error is None:
+        return None
+    return str(error) if code not in (1, STOPPED) else type(error).__name__
 
 
 def _code_of(error: BaseException) -> int:

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -196,7 +197,9 @@ class Progress:
         )
 
     def _say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        # Nobody may read it any more: that is no reason to end a run.
+        with suppress(OSError):
+            print(text, file=self._stream, flush=True)
 
 
 def is_terminal(stream: TextIO) -> bool:

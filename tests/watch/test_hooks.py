@@ -192,3 +192,19 @@ def test_a_summary_holds_nothing_of_a_record():
     }
     about = {k: SUMMARY[k] for k in ("run_id", "command", "database", "host")}
     assert "aria" not in json.dumps(summary_of(result, about, "unexpected"))
+
+
+def test_whatever_a_server_says_reaches_webhooks_and_commands(tmp_path):
+    """A lone surrogate, a terminal's control characters, a zero: hostile, or only broken."""
+    words = "a\ud800b\x1b[31m\x00\nc"
+    contacts = {"rows": 0, "verdict": "failed", "reason": words}
+    result = {"exit_code": 3, "seconds": 1.0, "resources": {"contacts": contacts}, "error": words}
+    about = {k: SUMMARY[k] for k in SUMMARY if k not in {*result, "text"}}
+    summary = summary_of(result, about, "the API refused us")
+    assert summary["text"].isprintable()
+    with receiving() as webhook:
+        Hook("--on-failure", webhook.url).run(summary)
+    assert webhook.objects[0]["resources"]["contacts"]["reason"] == words
+    facts = tmp_path / "facts"
+    Hook("--on-failure", f'printf "%s" "$CRMCOM_TEXT" > {facts}').run(summary)
+    assert facts.read_text() == summary["text"]

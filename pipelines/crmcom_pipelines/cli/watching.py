@@ -124,7 +124,8 @@ class Watch:
         if self.quiet and self.verbose:
             raise click.UsageError("--quiet and --verbose are opposites: leave one out")
         self._start_telemetry()
-        return Progress(sys.stderr, quiet=self.quiet, as_json=self.log_format == "json")
+        quiet = self.quiet or sys.stderr is None  # closed by the caller
+        return Progress(sys.stderr, quiet=quiet, as_json=self.log_format == "json")
 
     def begins(self, run: Run) -> None:
         """From now on all that is said belongs to this run."""
