@@ -124,6 +124,7 @@ class Progress:
         self._stream, self._quiet, self._as_json = stream, quiet, as_json
         self._every_s, self._clock = every_s, clock
         self._watched: Watched | None = None
+        self._is_reading = False
         self._doing, self._begun = "starting", clock()
         self._prefix = ""
         self._live: Any = None
@@ -161,13 +162,14 @@ class Progress:
     def step(self, name: str) -> None:
         """Begin a step of a run."""
         self._doing, self._begun = _DOING.get(name, name), self._clock()
+        self._is_reading = name == "load"
         if self._ticking is not None and not self._as_json:
             self._say(f"{self._prefix}{self._doing}")
 
     def _look(self) -> tuple[str, list[Line]]:
-        """What is being done, for how long, and how far each resource is."""
+        """What is being done, for how long, and while the API is read how far each resource is."""
         now = self._clock()
-        lines = self._watched.look(now) if self._watched is not None else []
+        lines = self._watched.look(now) if self._watched is not None and self._is_reading else []
         return f"{self._prefix}{self._doing}, {duration(now - self._begun)}", lines
 
     def _tick(self) -> None:
@@ -176,6 +178,8 @@ class Progress:
             if self._as_json:
                 for line in lines:
                     self._tell(line)
+                if not lines:
+                    tell("progress", state=self._doing)
             else:
                 self._say("; ".join([doing, *(line.text for line in lines)]))
 
