@@ -63,9 +63,11 @@ def demo(database: Path, dataset: str, size: Size, progress: Progress) -> list[O
             if day:
                 httpx.post(f"{server.control_url}/business_days", json={"days": 1}, timeout=60)
             progress.chapter(f"day {day} of {size.days}")
+            run = Run(settings)
+            progress.follow(run)
             outcomes.append(
                 sync(
-                    Run(settings, on_progress=progress.counts),
+                    run,
                     database=database,
                     dataset=dataset,
                     transform=day == size.days,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
+from crmcom.events import tell
 from crmcom_pipelines import profile
 from crmcom_pipelines.attempt import recorded
 from crmcom_pipelines.publish import Draft, NoSpace, StorageFailed, Workspace, chain, is_full
@@ -44,6 +46,8 @@ _HIDDEN = (
 )
 
 TRANSFORM_FAILED = 7
+STOPPED = 130
+"""Ctrl-C or a request to end; what a shell says of a program that SIGINT has ended."""
 _PRECEDENCE = (2, 3, 4, TRANSFORM_FAILED, 5, 1)
 """Where several exit codes apply, the first of these wins."""
 
@@ -98,7 +102,11 @@ class Outcome:
             },
             "transform": None
             if self.transformed is None
-            else {"ok": self.transformed.ok, "summary": self.transformed.summary},
+            else {
+                "ok": self.transformed.ok,
+                "summary": self.transformed.summary,
+                "failed": [node.name for node in self.transformed.failed],
+            },
             "notes": self.notes,
         }
 
@@ -119,11 +127,12 @@ def sync(
     at all; what one resource came to stands in the outcome. `on_step` is told what begins.
     """
     step = on_step or (lambda _: None)
-    started_s = time.monotonic()
     outcome = Outcome(run.run_id, run.results)
     workspace = Workspace(database, dataset)
-    doing = f"crmcom sync into {database.name}"
-    with workspace.draft(doing) as draft, recorded(workspace, outcome):
+    about = {"database": str(database), "dataset": dataset, "destination": destination}
+    told = _told(outcome, **about, resources=list(run.resources))
+    draft_of = workspace.draft(f"crmcom sync into {database.name}")
+    with told, draft_of as draft, recorded(workspace, outcome):
         if draft.note:
             outcome.notes.append(draft.note)
         if destination == "duckdb":
@@ -145,10 +154,9 @@ def sync(
             built = not transform or _build(outcome, workspace, draft, dataset, vars or {}, step)
             if built:
                 step("publish")
-                outcome.published = draft.publish()
+                _publish(outcome, draft)
         elif destination != "duckdb" and transform:
             outcome.notes.append(f"marts are built on duckdb only, not on {destination}")
-    outcome.seconds = time.monotonic() - started_s
     return outcome
 
 
@@ -158,12 +166,14 @@ def rebuild(
     dataset: str = "crmcom",
     vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
     full_refresh: bool = False,
+    on_step: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Build the marts alone, from what is loaded, and publish the file."""
-    started_s = time.monotonic()
+    step = on_step or (lambda _: None)
     outcome = Outcome("", {})
     workspace = Workspace(database, dataset)
-    with workspace.draft(f"crmcom transform of {database.name}") as draft:
+    draft_of = workspace.draft(f"crmcom transform of {database.name}")
+    with _told(outcome, database=str(database), dataset=dataset), draft_of as draft:
         if draft.note:
             outcome.notes.append(draft.note)
         if not draft.path.exists():
@@ -173,6 +183,7 @@ def rebuild(
             )
         from crmcom_pipelines.transform import transform
 
+        step("transform")
         outcome.transformed = transform(
             draft.path,
             dataset=dataset,
@@ -180,10 +191,74 @@ def rebuild(
             full_refresh=full_refresh,
             work_dir=workspace.dbt_dir,
         )
+        _tell_transform(outcome.run_id, outcome.transformed)
         if outcome.transformed.ok:
-            outcome.published = draft.publish()
-    outcome.seconds = time.monotonic() - started_s
+            step("publish")
+            _publish(outcome, draft)
     return outcome
+
+
+@contextlib.contextmanager
+def _told(outcome: Outcome, **about: Any) -> Iterator[None]:
+    """Measures a run; tells of its beginning, and of its end whichever that is."""
+    began_s = time.monotonic()
+    tell("run_started", run_id=outcome.run_id, **about)
+    error: BaseException | None = None
+    try:
+        yield
+    except BaseException as ended:
+        error = ended
+        raise
+    finally:
+        outcome.seconds = time.monotonic() - began_s
+        for note in outcome.notes:
+            tell("note", level=logging.WARNING, run_id=outcome.run_id, text=note)
+        code = outcome.exit_code if error is None else _code_of(error)
+        tell(
+            "run_finished",
+            level=logging.ERROR if code else logging.INFO,
+            run_id=outcome.run_id,
+            exit_code=code,
+            seconds=round(outcome.seconds, 3),
+            slices=outcome.slices,
+            published=outcome.published,
+            rows=sum(r.rows for r in outcome.resources.values()),
+            requests=sum(r.requests for r in outcome.resources.values()),
+            retries=sum(r.retries for r in outcome.resources.values()),
+            reason=_reason(error, code),
+        )
+
+
+def _reason(error: BaseException | None, code: int) -> str | None:
+    """Why a run ended early. Of what nobody expected only the kind: its text may quote a record,
+    and this is sent to collectors."""
+    if error is None:
+        return None
+    return str(error) if code not in (1, STOPPED) else type(error).__name__
+
+
+def _code_of(error: BaseException) -> int:
+    """What the command line ends with because of an error."""
+    return STOPPED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+
+
+def _publish(outcome: Outcome, draft: Draft) -> None:
+    began_s = time.monotonic()
+    outcome.published = draft.publish()
+    seconds = round(time.monotonic() - began_s, 3)
+    tell("publish", run_id=outcome.run_id, published=outcome.published, seconds=seconds)
+
+
+def _tell_transform(run_id: str, found: TransformResult) -> None:
+    """Names what failed, and no row of it: that is for those who may read the warehouse."""
+    tell(
+        "transform",
+        level=logging.INFO if found.ok else logging.WARNING,
+        run_id=run_id,
+        ok=found.ok,
+        failed=[node.name for node in found.failed],
+        seconds=round(found.seconds, 3),
+    )
 
 
 def _build(  # noqa: PLR0917 - private, called once
@@ -200,6 +275,7 @@ def _build(  # noqa: PLR0917 - private, called once
     outcome.transformed = transform(
         draft.path, dataset=dataset, vars=variables, work_dir=workspace.dbt_dir
     )
+    _tell_transform(outcome.run_id, outcome.transformed)
     if not outcome.transformed.ok:
         outcome.notes.append("the marts were not built: the last good file is kept")
     return outcome.transformed.ok
@@ -238,6 +314,7 @@ def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, file: Path) -> 
     is_duckdb = pipeline.destination.destination_name == "duckdb"
     pipeline.sync_destination()
     while True:
+        began_s, rows = time.monotonic(), sum(r.rows for r in run.results.values())
         # While somebody is connected, a question opens no file. Not so while tables are loaded:
         # each would leave what it holds in the cache, 60 MB more at the peak.
         with duckdb.connect(str(file)) if is_duckdb else contextlib.nullcontext():
@@ -245,6 +322,12 @@ def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, file: Path) -> 
         pipeline.normalize()
         pipeline.load()
         outcome.slices += 1
+        run.tell(
+            "slice_committed",
+            slice=outcome.slices,
+            rows=sum(r.rows for r in run.results.values()) - rows,
+            seconds=round(time.monotonic() - began_s, 3),
+        )
         if run.caught_up:
             break
     if is_duckdb:

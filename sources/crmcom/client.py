@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections import defaultdict
@@ -28,6 +27,7 @@ from crmcom.errors import (
     Retryable,
     Unavailable,
 )
+from crmcom.events import log, tell
 from crmcom.facts import Facts, observe
 from crmcom.gate import Gate, TooLong, Turn
 from crmcom.limiter import Limiter
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     import httpx
 
     from crmcom.protocol import Page
-
-log = logging.getLogger("crmcom")
 
 CLOCK_TOLERANCE_S = 300
 SIGN_OUT_S = 5
@@ -149,9 +147,9 @@ class Client:
         """How many have been opened; None where the transport does not count them."""
         return getattr(self._transport, "connections", None)
 
-    def counting(self) -> AbstractContextManager[Count]:
-        """Counts what is asked inside the `with`, by tasks spawned there too."""
-        return self._counts.counting()
+    def counting(self, into: Count | None = None) -> AbstractContextManager[Count]:
+        """Counts what is asked inside the `with`, by tasks spawned there too; `into` goes on."""
+        return self._counts.counting(into)
 
     def server_now(self) -> datetime:
         """The latest `Date` that came with an answer, or the host's clock before any.
@@ -303,6 +301,8 @@ class Client:
             return self._judged(request, answer)
         except LoginRefused as error:
             evidence = error.evidence
+        finally:
+            self._counts.ended()
         remedy = None if last else self._remedy(session)
         if remedy is None:
             raise self._refuse(auth.refused(self._who, evidence))
@@ -380,7 +380,11 @@ class Client:
         """One try, without waiting for our turn: those whose turn it is wait for it."""
         sent = self._wire.login(auth.LOGIN, *auth.login(who))
         self._counts.asked(auth.LOGIN.endpoint.name)
-        answer = await self._wire.send(auth.LOGIN, sent, self._try_s(auth.LOGIN))
+        began_s = self._clock()
+        try:
+            answer = await self._wire.send(auth.LOGIN, sent, self._try_s(auth.LOGIN))
+        finally:
+            self._counts.ended()
         try:
             reply = self._judged(auth.LOGIN, answer)
             session = auth.read_login(reply.body, self.server_now())
@@ -394,6 +398,7 @@ class Client:
                 )
             self._session = session
             self._logins_in_vain += 1
+            tell("login", seconds=round(self._clock() - began_s, 3))
             return reply
         raise self._refuse(auth.login_refused(answer.body, evidence))
 

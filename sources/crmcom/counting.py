@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class Count:
     """`asked`: requests sent, by endpoint, repeated ones included. `again`: the repeated ones,
-    by endpoint and cause. `body_bytes`: what arrived, decompressed."""
+    by endpoint and cause. `ended`: those that came to an end, whichever. `body_bytes`: what
+    arrived, decompressed. Others may read them from another thread meanwhile."""
 
     asked: Counter[str] = field(default_factory=Counter)
     again: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ended: int = 0
     body_bytes: int = 0
 
     @property
@@ -32,12 +34,41 @@ class Count:
         return self.again.total()
 
     @property
+    def in_flight(self) -> int:
+        return max(0, self.requests - self.ended)
+
+    @property
     def causes(self) -> Counter[str]:
         """Retries by cause alone."""
         found: Counter[str] = Counter()
-        for (_, why), number in self.again.items():
+        for (_, why), number in list(self.again.items()):
             found[why] += number
         return found
+
+
+@dataclass(slots=True)
+class Extent:
+    """How far reading is, in records: `done` of those that are `planned` so far.
+
+    `is_known`: whether the API or the warehouse told how many there are, of all that is to come.
+    `reading`: what the part that is being read has brought, which may hold a record twice.
+    """
+
+    done: int = 0
+    planned: int = 0
+    is_known: bool = False
+    reading: int = 0
+
+    def begins(self, records: int | None, *, last: bool = True) -> None:
+        """The next part, of so many records, or of nobody knows how many. `last`: no other part
+        is known to follow."""
+        self.planned = self.done + (records or 0)
+        self.is_known = records is not None and last
+
+    def ends(self, records: int) -> None:
+        self.done += records
+        self.reading = 0
+        self.planned = max(self.planned, self.done)
 
 
 def cause(error: Retryable) -> str:
@@ -61,8 +92,8 @@ class Counts:
         self.total = Count()
 
     @contextmanager
-    def counting(self) -> Iterator[Count]:
-        count = Count()
+    def counting(self, into: Count | None = None) -> Iterator[Count]:
+        count = into or Count()
         token = _open.set((*_open.get(), count))
         try:
             yield count
@@ -72,6 +103,10 @@ class Counts:
     def asked(self, endpoint: str) -> None:
         for count in (self.total, *_open.get()):
             count.asked[endpoint] += 1
+
+    def ended(self) -> None:
+        for count in (self.total, *_open.get()):
+            count.ended += 1
 
     def again(self, endpoint: str, why: str) -> None:
         for count in (self.total, *_open.get()):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from crmcom.client import Client
+    from crmcom.counting import Count
     from crmcom.endpoints import Endpoint
     from crmcom.listing import Listing
     from crmcom.protocol import Row
@@ -171,8 +173,8 @@ class Feed:
             await self.put(table, without(found, self.sent, self.record.parent_key))
         self.sent.update(ids)
         self.result.rows += len(ids)
+        self.tell_retries()
         await self.reject(shaped.rejects)
-        self.run.progress()
         return rows
 
     async def put(self, table: str, rows: pa.Table) -> None:
@@ -249,13 +251,30 @@ class Feed:
             page_size=self.run.settings.page_size,
             limit_rows=limit_rows,
             divisible=divisible,
+            extent=self.result.extent,
         )
         while True:
+            self.tell_retries()
+            began_s = time.monotonic()
             with self.client.counting() as count:
-                found = await anext(source, None)
+                try:
+                    found = await anext(source, None)
+                except CrmcomError as error:
+                    self._tell_window(
+                        window, listed, count, began_s, verdict="failed", reason=str(error)
+                    )
+                    raise
             if found is None:
                 return
             await self._enter(found, listed, count.requests, count.retries)
+            verdict = "proven" if found.proven else "unproven"
+            self._tell_window(
+                *(found.window, listed, count, began_s),
+                verdict=verdict,
+                reason=None if found.proven else found.reason,
+                total=found.total,
+                ids=len(found.rows),
+            )
             self.result.share = self._share(window, found.window)
             await self.reject_rows(found.unreadable)
             if not found.proven:
@@ -263,6 +282,38 @@ class Feed:
                     f"{endpoint.name}, {listed} {_show(found.window)}: {found.reason}"
                 )
             yield found
+
+    def _tell_window(
+        self, window: Window, listed: str, count: Count, began_s: float, **found: Any
+    ) -> None:
+        ends = {"start": _iso(window.start_s), "end": _iso(window.end_s)}
+        self.tell_retries(listed=listed, **ends)
+        self.run.tell(
+            "window",
+            level=logging.INFO if found["verdict"] == "proven" else logging.WARNING,
+            resource=self.result.resource,
+            listed=listed,
+            **ends,
+            rows=found.get("ids", 0),
+            requests=count.requests,
+            retries=count.retries,
+            seconds=round(time.monotonic() - began_s, 3),
+            **found,
+        )
+
+    def tell_retries(self, **within: Any) -> None:
+        """One event for each cause of what was asked again since the last one."""
+        causes = self.result.count.causes
+        for cause, number in (causes - self.result.told).items():
+            self.run.tell(
+                "retry",
+                level=logging.WARNING,
+                resource=self.result.resource,
+                cause=cause,
+                retries=number,
+                **within,
+            )
+        self.result.told = causes
 
     def _share(self, asked: Window, found: Window) -> float | None:
         """How much of the range has been listed, by time; a backfill's range spans its slices."""
@@ -294,7 +345,7 @@ class Feed:
     # --- single records ---
 
     async def ask_each(
-        self, items: Iterable[T], ask: Callable[[T], Coroutine[Any, Any, R]]
+        self, items: Collection[T], ask: Callable[[T], Coroutine[Any, Any, R]]
     ) -> AsyncIterator[tuple[T, R | CrmcomError]]:
         """Ask about many records side by side; an answer or an error for each, in any order.
 
@@ -302,6 +353,8 @@ class Feed:
         end of the run's time, which says nothing of a record, and a refusal of all that is asked.
         """
         waiting, answered, refused = iter(items), False, 0
+        extent = self.result.extent
+        extent.begins(len(items))
         answers: asyncio.Queue[tuple[T, R | CrmcomError]] = asyncio.Queue(2 * BATCH)
 
         async def work() -> None:
@@ -310,6 +363,7 @@ class Feed:
                 try:
                     await answers.put((item, await ask(item)))
                     answered = True
+                    extent.done += 1
                 except DeadlineExceeded:
                     raise
                 except (Answered, Forbidden, Unavailable) as error:
@@ -317,6 +371,7 @@ class Feed:
                     if refused > MAX_UNCONFIRMED and not answered:
                         raise
                     await answers.put((item, error))
+                    extent.done += 1
 
         workers = asyncio.gather(*(work() for _ in range(AT_ONCE)))
         pending: asyncio.Future[Any] = asyncio.ensure_future(answers.get())
@@ -359,7 +414,7 @@ class Feed:
         One broken record, the only one that was due, must not hold up its resource for ever.
         """
         table = endpoint.path.split("/")[1]
-        others = islice((i for i in await self.stored.ids(table) if i not in failed), OTHERS)
+        others = [i for i in await self.stored.ids(table) if i not in failed][:OTHERS]
         answers = [a async for _, a in self.ask_each(others, lambda i: self.get(endpoint, i))]
         return all(isinstance(answer, CrmcomError) for answer in answers)
 
@@ -450,6 +505,10 @@ def from_us(microseconds: int) -> datetime:
 
 def to_us(at: datetime) -> int:
     return (at - at_epoch(0)) // timedelta(microseconds=1)
+
+
+def _iso(seconds: int | None) -> str | None:
+    return None if seconds is None else f"{at_epoch(seconds):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _show(window: Window) -> str:

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from crmcom.counting import Extent
 from crmcom.errors import BadRequest, BrokenReply, Evidence, FilterIgnored, Unproven
 from crmcom.proof import (
     Listing,
@@ -139,13 +140,15 @@ async def listings(
     limit_rows: int | None = None,
     divisible: bool | None = None,
     cap: int = CAP,
+    extent: Extent | None = None,
 ) -> AsyncIterator[Listing]:
     """Yields listings, oldest first, of windows that together are exactly `window`.
 
     Lazy: nothing is asked for after the caller stops, or after `limit_rows` rows have come; the
     last listing's `window.end_s` is the bookmark. `divisible`: whether the window may be cut by
     time, by default where the endpoint documents the filter; False for a filter that is known
-    not to work. A total of `cap` or more is no count, and a window that holds more is cut.
+    not to work. A total of `cap` or more is no count, and a window that holds more is cut. `extent`
+    is told how far it is.
     """
     if divisible is None:
         divisible = window.field in endpoint.filters
@@ -158,11 +161,12 @@ async def listings(
         cap=cap,
         divisible=divisible,
         lively=bool(params) or window.end_s is None,
+        extent=extent,
     )
     waiting, rows = [window], 0
     while waiting and (limit_rows is None or rows < limit_rows):
         asked = waiting.pop()
-        found = await lister.read(asked)
+        found = await lister.read(asked, last=not waiting)
         if isinstance(found, list):
             waiting += reversed(asked.parts(found))
             continue
@@ -170,6 +174,8 @@ async def listings(
         if done_s is not None and done_s != asked.end_s:
             waiting.append(Window(done_s, asked.end_s, asked.field))
         rows += len(found.rows)
+        if extent is not None:
+            extent.ends(len(found.rows))
         yield found
 
 
@@ -255,6 +261,7 @@ class _Lister:
         cap: int,
         divisible: bool,
         lively: bool,
+        extent: Extent | None = None,
     ) -> None:
         self._asker = asker
         self._endpoint = endpoint
@@ -267,10 +274,17 @@ class _Lister:
         self._served = 0
         self._divisible = divisible
         self._lively = lively
+        self._extent = extent or Extent()
 
-    async def read(self, window: Window) -> Found:
-        """A listing of the window or of its beginning, or the seconds at which to cut it."""
+    async def read(self, window: Window, *, last: bool = True) -> Found:
+        """A listing of the window or of its beginning, or the seconds at which to cut it.
+
+        `last`: no other window waits.
+        """
+        self._extent.reading = 0
         first = await self._page(window, self._in_time, 1, count=True)
+        fits = first.total is not None and first.total < self._cap
+        self._extent.begins(first.total if fits else None, last=last)
         if self._is_snapshot(first):
             return snapshot(window, first.rows, first.total, "one reply holds it all")
         if first.total is None and first.has_more is None and len(first.rows) < self._size:
@@ -283,7 +297,7 @@ class _Lister:
             found = await self._chain(window, first)
         if not found and self._divisible:
             found = await self._oversized(window, first)
-        return found or await self._passes(window, first)
+        return found or await self._passes(window, first, last=last)
 
     async def _chain(self, window: Window, page: Page) -> Found:
         """Each reply is a snapshot of all before its last second; the next begins there.
@@ -330,12 +344,12 @@ class _Lister:
             self._reach = max(1, number) * served
         return [] if total is None else window.cut(_latest(first.rows))
 
-    async def _passes(self, window: Window, first: Page) -> Found:
+    async def _passes(self, window: Window, first: Page, *, last: bool) -> Found:
         """Passes that differ, until they prove the window or cannot, or show where to cut it."""
         trusted = self._cap, self._counts
         done = await self._walk(window, self._in_time, first)
         if trusted != (self._cap, self._counts):
-            return await self.read(window)
+            return await self.read(window, last=last)
         if done.stopped and self._divisible:
             cuts = window.cut(_latest(done.rows.values()))
             if cuts:
@@ -466,6 +480,7 @@ class _Lister:
         if stray is not None:
             raise self._ignored(window, f"it sent {stray.id} of {stray.created_on}")
         self._served = max(self._served, len(page.rows))
+        self._extent.reading += len(page.rows)
         counted = self._counts and page.total is not None and page.total >= len(page.rows)
         return page if counted else untold(page)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -140,7 +142,7 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     A failure is kept in its result and stops no other; a login that is refused ends the run.
     """
     result = run.result(name)
-    if result.finished_at is not None and (result.caught_up or result.error):
+    if result.is_finished:
         return  # an earlier slice of this run came to its end
     record, read = READERS[name]
 
@@ -151,12 +153,13 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     # A copy: what a slice that fails has written of its bookmarks must not be kept.
     after = copy.deepcopy(dict(state))
     result.caught_up = False
+    result.begun_s = result.begun_s or time.monotonic()
     try:
         stored = Destination(dlt.current.pipeline(), run.work)
         feed = Feed(
             run, client, stored, record, state=after, put=put, forgotten=await stored.forgotten()
         )
-        with client.counting() as count:
+        with client.counting(result.count):
             try:
                 await read(feed)
             except CrmcomError as error:
@@ -170,14 +173,32 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
                 feed.remember(after)
                 state.clear()
                 state.update(after)
-        result.requests += count.requests
-        result.retries += count.retries
+        feed.tell_retries()
         result.started_at = result.started_at or feed.now
         result.finished_at = feed.now
         await feed.put("_sync_runs", from_rows("_sync_runs", [_ledger_row(run, result)]))
     finally:
         await run.leave()
-        run.progress()
+        if result.caught_up or result.error is not None:
+            _tell_finished(run, result)
+
+
+def _tell_finished(run: Run, result: Result) -> None:
+    run.tell(
+        "resource_finished",
+        level=logging.WARNING if result.exit_code else logging.INFO,
+        resource=result.resource,
+        verdict=result.verdict,
+        scope=result.scope,
+        rows=result.rows,
+        requests=result.requests,
+        retries=result.retries,
+        rejected=result.rejected,
+        deleted=result.deleted,
+        windows=result.windows,
+        seconds=round(time.monotonic() - (result.begun_s or 0), 3),
+        reason=result.reason,
+    )
 
 
 def _ledger_row(run: Run, result: Result) -> dict[str, Any]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from crmcom.client import Client, Learned
+from crmcom.counting import Count, Extent
 from crmcom.errors import CrmcomError, Unproven
+from crmcom.events import tell
 from crmcom.privacy import Privacy
 from crmcom.settings import RESOURCES
 
@@ -38,8 +42,11 @@ class Result:
 
     resource: str
     rows: int = 0
-    requests: int = 0
-    retries: int = 0
+    count: Count = field(default_factory=Count)
+    """What was asked for it so far."""
+    told: Counter[str] = field(default_factory=Counter)
+    """Retries by cause that an event has told."""
+    extent: Extent = field(default_factory=Extent)
     rejected: int = 0
     windows: int = 0
     deleted: int = 0
@@ -51,10 +58,25 @@ class Result:
     error: CrmcomError | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    begun_s: float | None = None
+    """On `time.monotonic`."""
     share: float | None = None
     """How much of its range has been listed, 0 to 1; None where the range has no beginning."""
     caught_up: bool = True
     """Whether nothing is left for a further slice."""
+
+    @property
+    def requests(self) -> int:
+        return self.count.requests
+
+    @property
+    def retries(self) -> int:
+        return self.count.retries
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether this run asks no more for it."""
+        return self.finished_at is not None and (self.caught_up or self.error is not None)
 
     @property
     def verdict(self) -> Verdict:
@@ -114,7 +136,6 @@ class Run:
     run_id: str = field(default_factory=new_run_id)
     results: dict[str, Result] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
-    on_progress: Callable[[Run], None] | None = None
     client: Client | None = None
     learned: Learned = field(default_factory=Learned)
     synced_at: datetime | None = None
@@ -204,9 +225,9 @@ class Run:
         all resources: each holds a batch in memory."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, do)
 
-    def progress(self) -> None:
-        if self.on_progress is not None:
-            self.on_progress(self)
+    def tell(self, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
+        """As `events.tell`, with this run's id."""
+        tell(event, level=level, run_id=self.run_id, **fields)
 
 
 def naive(at: datetime) -> datetime:

@@ -7,9 +7,6 @@ holds the lock or the file; 7 loaded, but a transform or its test failed.
 
 from __future__ import annotations
 
-import logging
-import sys
-
 import click
 
 from crmcom_pipelines.cli.checking import check
@@ -36,16 +33,16 @@ UNCONFIGURED = ("init", "demo", "sandbox")
     cls=Commands, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="crmcom-warehouse")
-@click.option("--debug", is_flag=True, help="Show where an unexpected error comes from.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    help="Show where an unexpected error comes from.",
+)
 @click.pass_context
-def main(ctx: click.Context, /, *, debug: bool) -> None:
+def main(ctx: click.Context) -> None:
     """Keeps a warehouse in step with a CRM.COM back office, and tells finance who owes what."""
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
-    # What asyncio says of tasks that a failure has ended is no news to anybody.
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     ctx.default_map = {name: configured() for name in main.commands if name not in UNCONFIGURED}
-    if debug:
-        logging.getLogger("crmcom").setLevel(logging.DEBUG)
 
 
 COMMANDS = (

@@ -5,57 +5,81 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from crmcom_pipelines.cli.watching import STOPPED, Watch
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-EXIT_CODES = """\b
-Exit codes:
-  0  ok
-  1  unexpected
-  2  usage or settings
-  3  the API refused us
-  4  a resource stayed unavailable; the others are loaded, nothing is lost, run again
-  5  loaded, but something could not be proven or was rejected
-  6  another process holds the lock or the file
-  7  loaded, but a transform or its test failed; the last good file is kept
-Where several apply, the first of 3, 4, 7, 5 wins."""
+MEANINGS = {
+    0: "ok",
+    1: "unexpected",
+    2: "usage or settings",
+    3: "the API refused us",
+    4: "a resource stayed unavailable; the others are loaded, nothing is lost, run again",
+    5: "loaded, but something could not be proven or was rejected",
+    6: "another process holds the lock or the file",
+    7: "loaded, but a transform or its test failed; the last good file is kept",
+}
+EXIT_CODES = "\n".join(
+    (
+        "\b",
+        "Exit codes:",
+        *(f"  {code}  {meaning}" for code, meaning in MEANINGS.items()),
+        "Where several apply, the first of 3, 4, 7, 5 wins.",
+    )
+)
 
 
 class Commands(click.Group):
     """Turns whatever ends a command into a line that says what to do next, an exit code and,
-    where `--json` was asked for, an object."""
+    where `--json` was asked for, an object; then tells those who asked to be told."""
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
-        args = sys.argv[1:] if args is None else args
-        started_s = time.monotonic()
+        args = list(sys.argv[1:] if args is None else args)
         # dlt tells its makers of each run as soon as it is imported.
         os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
-        try:
-            sys.exit(super().main(args, **{**extra, "standalone_mode": False, "obj": list(args)}))
-        except click.ClickException as error:
-            error.show()
-            what, code = error.format_message(), error.exit_code
-        except click.Abort:
-            what, code = "stopped", 130
-            click.echo(
-                "Stopped. What was committed is kept; run the same command to go on.", err=True
-            )
-        except Exception as error:
-            if hasattr(error, "exit_code"):
-                what, code = str(error), error.exit_code
-            else:
-                what, code = f"{type(error).__name__}: {error}", 1
-                if "--debug" in args:
-                    traceback.print_exc()
-            click.echo(f"Error: {what}", err=True)
-        if "--json" in args:
-            seconds = round(time.monotonic() - started_s, 3)
-            result: dict[str, Any] = {"run_id": None, "exit_code": code, "seconds": seconds}
-            click.echo(json.dumps({**result, "resources": {}, "error": what}))
+        name = next((arg for arg in args if arg in self.commands), None)
+        knows = {str(p.name) for p in self.commands[name].params} if name else set()
+        with Watch(args, name, knows) as watch:
+            failure: dict[str, Any] | None = None
+            try:
+                code = super().main(args, **{**extra, "standalone_mode": False, "obj": watch}) or 0
+            except BaseException as error:
+                if isinstance(error, SystemExit):
+                    raise
+                what, code = _told(watch, error)
+                failure = {
+                    "run_id": None,
+                    "exit_code": code,
+                    "seconds": watch.seconds,
+                    "resources": {},
+                    "error": what,
+                }
+                if "--json" in args:
+                    click.echo(json.dumps(failure))
+            watch.tell_hooks(failure, code, MEANINGS.get(code, "stopped"))
         sys.exit(code)
+
+
+def _told(watch: Watch, error: BaseException) -> tuple[str, int]:
+    """Says why a command ended. Returns the same as text, and the exit code."""
+    if isinstance(error, click.ClickException):
+        what, code = error.format_message(), error.exit_code
+        if watch.log_format == "json":
+            watch.says(what, code)
+        else:
+            error.show()
+    elif isinstance(error, click.Abort | KeyboardInterrupt):
+        what, code = "stopped", STOPPED
+        watch.says("Stopped. What was committed is kept; run the same command to go on.", code)
+    elif hasattr(error, "exit_code"):
+        what, code = str(error), error.exit_code
+        watch.says(what, code)
+    else:
+        what, code = f"{type(error).__name__}: {error}", 1
+        watch.says(what, code, error)
+    return what, code

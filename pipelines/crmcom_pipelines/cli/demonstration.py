@@ -16,7 +16,7 @@ import click
 
 from crmcom_pipelines.cli.options import duckdb_only, warehouse_options
 from crmcom_pipelines.cli.stopping import stoppable
-from crmcom_pipelines.cli.summary import summarise
+from crmcom_pipelines.cli.watching import Watch, log_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--days", default=4, show_default=True, type=click.IntRange(1, 60))
 @click.option("--contacts", default=2_000, show_default=True, type=click.IntRange(1))
 @click.option("--activities", default=10_000, show_default=True, type=click.IntRange(0))
+@log_options
 @click.pass_context
 def demo(
     ctx: click.Context,
@@ -42,18 +43,16 @@ def demo(
 
     Replaces only a file that a demo made.
     """
-    from crmcom_pipelines.progress import Progress
-
+    watch: Watch = ctx.obj
     duckdb_only(destination)
-    quiet = _errors_only(logging.getLogger("crmcom"))
-    with stoppable(ctx), quiet, Progress(sys.stderr) as progress:
+    with stoppable(ctx), _at_home(), watch.progress() as progress:
         from crmcom_pipelines.demo import Size
         from crmcom_pipelines.demo import demo as run
 
         outcomes = run(database, dataset, Size(contacts, activities, days), progress)
     for outcome in outcomes:
         if outcome.exit_code:
-            summarise(outcome)
+            watch.ends(outcome)
             ctx.exit(outcome.exit_code)
     from crmcom_pipelines.report import write
 
@@ -72,14 +71,18 @@ def demo(
 
 
 @contextmanager
-def _errors_only(logger: logging.Logger) -> Iterator[None]:
-    """The sandbox's clock is not this machine's, and that is as it should be."""
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+def _at_home() -> Iterator[None]:
+    """The sandbox's clock is not this machine's, and that is as it should be: only events count."""
+    logger = logging.getLogger("crmcom")
+
+    def is_told(record: logging.LogRecord) -> bool:
+        return hasattr(record, "event") or record.levelno >= logging.ERROR
+
+    logger.addFilter(is_told)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.removeFilter(is_told)
 
 
 def _next_commands(database: Path, dataset: str) -> list[str]:

@@ -96,7 +96,6 @@ run_options = options(
         help="List everything without filters, for a tenant that ignores them.",
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
-    click.option("--quiet", is_flag=True, help="Show no progress."),
 )
 
 

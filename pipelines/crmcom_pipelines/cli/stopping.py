@@ -17,12 +17,15 @@ import socket
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import click
+
+    from crmcom_pipelines.cli.watching import Watch
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -75,19 +78,26 @@ def _end(number: int, ctx: click.Context, seconds: float) -> None:
     """Past all buffers and locks: the main thread may hold them."""
     code = EXIT_CODES[signal.Signals(number)]
     again = command(ctx)
-    # A live line may have hidden the cursor.
-    clear = "\r\x1b[2K\x1b[?25h" if sys.stderr.isatty() else ""
-    _write(2, f"{clear}Stopped. {KEPT}. To go on: {again}\n")
+    watch: Watch = ctx.find_root().obj
+    found: dict[str, object] = {
+        "run_id": watch.run_id,
+        "exit_code": code,
+        "seconds": round(seconds, 3),
+        "resources": {},
+        "error": "stopped",
+        "next": again,
+    }
+    if watch.log_format == "json":
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        said = {"time": at, "level": "error", "event": "error", "resource": None, **found}
+        _write(2, f"{json.dumps(said)}\n")
+    else:
+        # A live line may have hidden the cursor.
+        clear = "\r\x1b[2K\x1b[?25h" if sys.stderr.isatty() else ""
+        _write(2, f"{clear}Stopped. {KEPT}. To go on: {again}\n")
     if ctx.params.get("as_json"):
-        found: dict[str, object] = {
-            "run_id": None,
-            "exit_code": code,
-            "seconds": round(seconds, 3),
-            "resources": {},
-            "error": "stopped",
-            "next": again,
-        }
         _write(1, f"{json.dumps(found)}\n")
+    watch.tell_stopped(found, code)
     os._exit(code)
 
 
@@ -98,4 +108,5 @@ def _write(descriptor: int, text: str) -> None:
 
 def command(ctx: click.Context) -> str:
     """The command line that was given, to be repeated."""
-    return shlex.join(["crmcom", *(ctx.find_root().obj or [ctx.info_name or ""])])
+    watch: Watch = ctx.find_root().obj
+    return shlex.join(["crmcom", *watch.args])

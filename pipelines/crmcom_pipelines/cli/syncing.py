@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +18,7 @@ from crmcom_pipelines.cli.options import (
     warehouse_options,
 )
 from crmcom_pipelines.cli.stopping import stoppable
-from crmcom_pipelines.cli.summary import summarise
+from crmcom_pipelines.cli.watching import Watch, hook_options, log_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: crmcom sync --database warehouse.duckdb")
 @run_options
+@log_options
+@hook_options
 @click.pass_context
 def sync(ctx: click.Context, /, **options: Any) -> None:
     """One incremental run: load, then build the marts, then publish the file.
@@ -42,6 +43,8 @@ def sync(ctx: click.Context, /, **options: Any) -> None:
 @click.option("--from", "begin", required=True, metavar="DATE", help="First day, UTC.")
 @click.option("--to", "end", metavar="DATE", help="Day after the last one, UTC. Default: now.")
 @run_options
+@log_options
+@hook_options
 @click.pass_context
 def backfill(ctx: click.Context, /, *, begin: str, end: str | None, **options: Any) -> None:
     """Load a past range of created dates, slice by slice.
@@ -59,10 +62,9 @@ def backfill(ctx: click.Context, /, *, begin: str, end: str | None, **options: A
 
 
 def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
-    from crmcom_pipelines.progress import Progress
-
+    watch: Watch = ctx.obj
     resources = resources_of(options["resources"])
-    with stoppable(ctx), Progress(sys.stderr, quiet=options["quiet"]) as progress:
+    with stoppable(ctx), watch.progress() as progress:
         from crmcom import Run
         from crmcom_pipelines import load
         from crmcom_pipelines.config import dbt_vars
@@ -76,9 +78,10 @@ def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
             accept_deletions=options["accept_deletions"],
             backfill=backfill,
             slice_rows=load.SLICE_ROWS,
-            on_progress=progress.counts,
         )
         run.notices += map(str, misspelt())
+        watch.begins(run)
+        progress.follow(run)
         outcome = load.sync(
             run,
             database=options["database"],
@@ -90,7 +93,7 @@ def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
         )
     if options["as_json"]:
         click.echo(json.dumps(outcome.as_json()))
-    summarise(outcome)
+    watch.ends(outcome)
     ctx.exit(outcome.exit_code)
 
 
@@ -101,6 +104,8 @@ def _run(ctx: click.Context, backfill: Range | None, **options: Any) -> None:
 @click.option("--vars", "variables", default="{}", metavar="JSON", help="Variables for dbt.")
 @click.option("--full-refresh", is_flag=True, help="Build all history anew.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@log_options
+@hook_options
 @click.pass_context
 def transform(
     ctx: click.Context,
@@ -120,7 +125,8 @@ def transform(
         raise click.BadParameter(f"not JSON: {error}", param_hint="--vars") from None
     if not isinstance(given, dict):
         raise click.BadParameter("a JSON object is needed", param_hint="--vars")
-    with stoppable(ctx):
+    watch: Watch = ctx.obj
+    with stoppable(ctx), watch.progress() as progress:
         from crmcom_pipelines.config import dbt_vars
         from crmcom_pipelines.load import rebuild
 
@@ -129,8 +135,9 @@ def transform(
             dataset=dataset,
             vars={**dbt_vars(), **given},
             full_refresh=full_refresh,
+            on_step=progress.step,
         )
     if as_json:
         click.echo(json.dumps(outcome.as_json()))
-    summarise(outcome)
+    watch.ends(outcome)
     ctx.exit(outcome.exit_code)
