@@ -332,7 +332,7 @@ def write_report(rows: list[tuple[int, int, str, Figures]], days: int) -> None:
             for accounts, held, step, f in rows
         ),
         "",
-        f"{days} days; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}.",
+        f"{days} days; {platform.machine()}, {os.cpu_count()} cores.",
     ]
     figures = "\n".join([BEGIN, *lines, END])
     text = REPORT.read_text()
