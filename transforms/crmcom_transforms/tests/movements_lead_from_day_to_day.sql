@@ -1,8 +1,8 @@
--- What a day opens {%- set tests = [] -%}
+{# What a day opens with is what the day before closed with, and the rest explains the difference. -#}
+
+{%- set tests = [] -%}
 {%- for first, last in built_parts() -%}
 {%- set test %}
-with is what the day before closed with, and the rest explains the difference.
-
 with days as (
 
     select

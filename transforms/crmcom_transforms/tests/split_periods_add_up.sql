@@ -1,4 +1,4 @@
--- What a month says is what its days say together; looked at once the period is over.
+{# What a month says is what its days say together; looked at once the period is over. -#}
 
 {%- set tests = [] -%}
 {%- for period, first, last in built_periods() -%}
