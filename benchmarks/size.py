@@ -332,14 +332,10 @@ def write_report(rows: list[tuple[int, int, str, Figures]], days: int) -> None:
             for accounts, held, step, f in rows
         ),
         "",
-<<<<<<< HEAD
         (
             f"{days} days; {platform.machine()}, {os.cpu_count()} cores, "
             f"Python {platform.python_version()}."
         ),
-=======
-        f"{days} days; {platform.machine()}, {os.cpu_count()} cores.",
->>>>>>> size
     ]
     figures = "\n".join([BEGIN, *lines, END])
     text = REPORT.read_text()
