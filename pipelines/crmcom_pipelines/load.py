@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
-from crmcom_pipelines.publish import Draft, NoSpace, StorageFailed, Workspace, chain, is_full
+from crmcom_pipelines.publish import NoSpace, StorageFailed, chain, is_full
+from crmcom_pipelines.warehouse import STAGING, warehouse_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -23,18 +24,12 @@ if TYPE_CHECKING:
 
     from crmcom import Result, Run
     from crmcom_pipelines.transform import TransformResult
+    from crmcom_pipelines.warehouse import Draft
 
 PIPELINE = "crmcom"
-STAGING = "%s_load"
-"""dlt's staging dataset; its default, `%s_staging`, is where the `stg_*` views live."""
-
 SLICE_ROWS = 20_000
 """Rows of one resource in one load, which costs about a second whatever it holds. Measured on
 activities: the peak of memory is 330 MB with 20,000, and 630 MB with 50,000."""
-
-DUCKDB = {"memory_limit": "1GB", "threads": 1, "preserve_insertion_order": False}
-"""What a merge may take before it spills to disk; DuckDB's default is 80 % of the machine. It
-handles 2,000 rows together, so 128 MB failed where rows have 25 kB."""
 
 TRANSFORM_FAILED = 7
 _PRECEDENCE = (2, 3, 4, TRANSFORM_FAILED, 5, 1)
@@ -108,20 +103,20 @@ def sync(
     step = on_step or (lambda _: None)
     started_s = time.monotonic()
     outcome = Outcome(run.run_id, run.results)
-    workspace = Workspace(database, dataset)
-    with workspace.draft(f"crmcom sync into {database.name}") as draft:
+    warehouse = warehouse_at(destination, database, dataset)
+    with warehouse.draft(f"crmcom sync into {warehouse.name}") as draft:
         if draft.note:
             outcome.notes.append(draft.note)
         step("load")
-        _load(run, outcome, lambda: _pipeline(workspace, draft, dataset, destination), draft.path)
+        _load(run, outcome, draft, dataset)
         outcome.notes += run.notices
-        if destination == "duckdb" and _any_loaded(run):
-            built = not transform or _build(outcome, workspace, draft, dataset, vars or {}, step)
+        if warehouse.has_marts and _any_loaded(run):
+            built = not transform or _build(outcome, draft, vars or {}, step)
             if built:
                 step("publish")
                 outcome.published = draft.publish()
-        elif destination != "duckdb" and transform:
-            outcome.notes.append(f"marts are built on duckdb only, not on {destination}")
+        elif not warehouse.has_marts and transform:
+            outcome.notes.append(f"marts are built on duckdb and postgres, not on {destination}")
     outcome.seconds = time.monotonic() - started_s
     return outcome
 
@@ -130,52 +125,31 @@ def rebuild(
     *,
     database: Path,
     dataset: str = "crmcom",
+    destination: str = "duckdb",
     vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
     full_refresh: bool = False,
 ) -> Outcome:
-    """Build the marts alone, from what is loaded, and publish the file."""
+    """Build the marts alone, from what is loaded, and publish them."""
     started_s = time.monotonic()
     outcome = Outcome("", {})
-    workspace = Workspace(database, dataset)
-    with workspace.draft(f"crmcom transform of {database.name}") as draft:
+    warehouse = warehouse_at(destination, database, dataset)
+    with warehouse.draft(f"crmcom transform of {warehouse.name}") as draft:
         if draft.note:
             outcome.notes.append(draft.note)
-        if not draft.path.exists():
-            raise SettingsError(
-                f"there is no {database} to build marts in: run `crmcom sync` first, or name "
-                "the file with --database"
-            )
-        from crmcom_pipelines.transform import transform
-
-        outcome.transformed = transform(
-            draft.path,
-            dataset=dataset,
-            vars=vars or {},
-            full_refresh=full_refresh,
-            work_dir=workspace.dbt_dir,
-        )
+        outcome.transformed = draft.build(vars or {}, full_refresh=full_refresh)
         if outcome.transformed.ok:
             outcome.published = draft.publish()
     outcome.seconds = time.monotonic() - started_s
     return outcome
 
 
-def _build(  # noqa: PLR0917 - private, called once
-    outcome: Outcome,
-    workspace: Workspace,
-    draft: Draft,
-    dataset: str,
-    variables: Mapping[str, object],
-    step: Callable[[str], None],
+def _build(
+    outcome: Outcome, draft: Draft, variables: Mapping[str, object], step: Callable[[str], None]
 ) -> bool:
-    from crmcom_pipelines.transform import transform
-
     step("transform")
-    outcome.transformed = transform(
-        draft.path, dataset=dataset, vars=variables, work_dir=workspace.dbt_dir
-    )
+    outcome.transformed = draft.build(variables)
     if not outcome.transformed.ok:
-        outcome.notes.append("the marts were not built: the last good file is kept")
+        outcome.notes.append("the marts were not built: the last good ones are kept")
     return outcome.transformed.ok
 
 
@@ -185,49 +159,48 @@ def _any_loaded(run: Run) -> bool:
     return any(r.rows for r in results) or all(r.error is None for r in results)
 
 
-def _load(run: Run, outcome: Outcome, make: Callable[[], Pipeline], file: Path) -> None:
+def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None:
     error: CrmcomError | None = None
-    with _quiet_environment(), _without_pandas():  # dlt tells of a run as soon as it is imported
+    with quiet_dlt(), _without_pandas():
         from dlt.pipeline.exceptions import PipelineStepFailed
 
         try:
-            _load_slices(make(), run, outcome, file)
+            _load_slices(_pipeline(draft, dataset), run, outcome, draft)
         except Exception as failed:
-            if not isinstance(failed, PipelineStepFailed) and not any(map(is_full, chain(failed))):
+            known = draft.cause(chain(failed)) or any(map(is_full, chain(failed)))
+            if not isinstance(failed, PipelineStepFailed) and not known:
                 raise
             # dlt's exception holds our source, and so our settings: it ends here.
-            error = _cause(failed, run)
+            error = _cause(failed, run, draft)
     if error is not None:
         raise error
 
 
-def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, file: Path) -> None:
-    import duckdb
+def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, draft: Draft) -> None:
     import pyarrow as pa
 
     from crmcom import slice_of
 
     # Arrow's own allocator keeps what it has once taken: 90 MB more at the peak.
     pa.set_memory_pool(pa.system_memory_pool())
-    is_duckdb = pipeline.destination.destination_name == "duckdb"
     pipeline.sync_destination()
     while True:
-        # While somebody is connected, a question opens no file. Not so while tables are loaded:
-        # each would leave what it holds in the cache, 60 MB more at the peak.
-        with duckdb.connect(str(file)) if is_duckdb else contextlib.nullcontext():
+        with draft.asking():
             pipeline.extract(slice_of(run), loader_file_format="parquet")
         pipeline.normalize()
-        pipeline.load()
+        with draft.loading(run.resources):
+            pipeline.load()
         outcome.slices += 1
         if run.caught_up:
             break
-    if is_duckdb:
+    draft.loaded(name for name, result in run.results.items() if result.error is None)
+    if pipeline.destination.destination_name in ("duckdb", "postgres"):
         # The last load once more, which readers would find beside the dataset.
         with pipeline.sql_client() as client:
             client.execute_sql(f'drop schema if exists "{STAGING % pipeline.dataset_name}" cascade')
 
 
-def _cause(failed: BaseException, run: Run) -> CrmcomError:
+def _cause(failed: BaseException, run: Run, draft: Draft) -> CrmcomError:
     """What really ended the load, without the exception chain that leads to it."""
     for result in run.results.values():
         if isinstance(result.error, LoginRefused | SettingsError):
@@ -240,32 +213,27 @@ def _cause(failed: BaseException, run: Run) -> CrmcomError:
     for error in errors:
         if isinstance(error, CrmcomError):
             return error
+    if cause := draft.cause(errors):
+        return cause
     text = run.settings.scrub(f"{type(errors[-1]).__name__}: {errors[-1]}")
     if isinstance(errors[-1], OSError):
         return StorageFailed(f"the load could not be written: {text}")
     return CrmcomError(f"the load failed: {text}")
 
 
-def _pipeline(workspace: Workspace, draft: Draft, dataset: str, destination: str) -> Pipeline:
+def _pipeline(draft: Draft, dataset: str) -> Pipeline:
     import dlt
 
     # The destination is to be the only truth. dlt's working directory may hold a package of a
     # run that was killed, which would be loaded instead of new data, or a state that a restored
     # file does not have.
-    shutil.rmtree(workspace.pipelines_dir, ignore_errors=True)
-    target: Any = destination
-    if destination == "duckdb":
-        from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
-
-        credentials = DuckDbCredentials(str(draft.path))
-        credentials.global_config = DUCKDB
-        target = dlt.destinations.duckdb(credentials, staging_dataset_name_layout=STAGING)
-    with _quiet_environment():
+    shutil.rmtree(draft.pipelines_dir, ignore_errors=True)
+    with quiet_dlt():
         pipeline = dlt.pipeline(
             PIPELINE,
-            destination=target,
+            destination=draft.target(),
             dataset_name=dataset,
-            pipelines_dir=str(workspace.pipelines_dir),
+            pipelines_dir=str(draft.pipelines_dir),
         )
     pipeline.config.restore_from_destination = True  # nobody may have turned it off
     return pipeline
@@ -284,8 +252,11 @@ _ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def _quiet_environment() -> Iterator[None]:
-    """dlt's options that are ours to set, unless the user has set them."""
+def quiet_dlt() -> Iterator[None]:
+    """dlt's options that are ours to set, unless the user has set them.
+
+    It tells of a run as soon as it is imported.
+    """
     added = {k: v for k, v in _ENVIRONMENT.items() if k not in os.environ}
     os.environ.update(added)
     try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crmcom_pipelines.cli.options import duckdb_only, warehouse_options
+from crmcom_pipelines.cli.options import warehouse_options
 from crmcom_pipelines.cli.summary import summarise
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def demo(
     """
     from crmcom_pipelines.progress import Progress
 
-    duckdb_only(destination)
+    if destination != "duckdb":
+        raise click.UsageError(f"the demo makes a DuckDB file, and nothing on {destination}")
     with _errors_only(logging.getLogger("crmcom")), Progress(sys.stderr) as progress:
         from crmcom_pipelines.demo import Size
         from crmcom_pipelines.demo import demo as run

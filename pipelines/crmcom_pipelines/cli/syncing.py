@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crmcom_pipelines.cli.options import (
-    duckdb_only,
     epoch,
     resources_of,
     run_options,
@@ -113,7 +112,6 @@ def transform(
     from crmcom_pipelines.config import dbt_vars
     from crmcom_pipelines.load import rebuild
 
-    duckdb_only(destination)
     try:
         given = json.loads(variables)
     except ValueError as error:
@@ -121,7 +119,11 @@ def transform(
     if not isinstance(given, dict):
         raise click.BadParameter("a JSON object is needed", param_hint="--vars")
     outcome = rebuild(
-        database=database, dataset=dataset, vars={**dbt_vars(), **given}, full_refresh=full_refresh
+        database=database,
+        dataset=dataset,
+        destination=destination,
+        vars={**dbt_vars(), **given},
+        full_refresh=full_refresh,
     )
     if as_json:
         click.echo(json.dumps(outcome.as_json()))
