@@ -1,5 +1,8 @@
-"""Writes docs/commands.md from the command line's own help. Called by `make docs`."""
+"""Writes docs/commands.md from the command line's own help, and into docs/destinations.md what the
+tests claim of each destination. Called by `make docs`."""
 
+import re
+import runpy
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -25,5 +28,16 @@ def _help(*command: str) -> str:
     return "```text\n" + "\n".join(lines) + "\n```"
 
 
+def write_claims() -> None:
+    claims = runpy.run_path(str(TARGET.parents[1] / "tests" / "destinations" / "claims.py"))
+    page: Path = claims["PAGE"]
+    table = f"<!-- claims -->\n{claims['table']()}<!-- end -->"
+    text = re.sub(
+        r"<!-- claims -->\n.*<!-- end -->", lambda _: table, page.read_text(), flags=re.DOTALL
+    )
+    page.write_text(text)
+
+
 if __name__ == "__main__":
     TARGET.write_text(commands())
+    write_claims()
