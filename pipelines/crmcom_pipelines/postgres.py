@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from crmcom_pipelines.warehouse import Draft
 
 _LONGEST_DATASET = 63 - len("__build_intermediate")
-_OLDEST = 14
-"""The first PostgreSQL that can hash a row."""
+_OLDEST = 16
+"""The first PostgreSQL that can tell whether a text is a date without an error."""
 
 PUBLISHED = ("int_crmcom__as_of", "int_crmcom__freshness")
 """What reports say beside the marts."""

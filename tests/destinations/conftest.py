@@ -81,11 +81,18 @@ class Place:
             "dataset": self.dataset,
         }
 
-    def sync(self, *, expect: int = 0, transform: bool = False, **options: Any) -> Outcome:
+    def sync(
+        self,
+        *,
+        expect: int = 0,
+        transform: bool = False,
+        vars: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Outcome:
         assert self.server is not None
         settings = {"base_url": self.server.base_url, "api_key": self.server.api_key}
         run = Run(Settings(**settings), **{"patience": SHORT, **options})
-        outcome = sync(run, transform=transform, **self.where)
+        outcome = sync(run, transform=transform, vars=vars, **self.where)
         found = {name: r.reason for name, r in outcome.resources.items()}
         assert outcome.exit_code == expect, (found, outcome.transformed)
         return outcome
@@ -152,11 +159,11 @@ def place(postgres: str, tmp_path_factory: pytest.TempPathFactory):
     """Makes datasets."""
     made = 0
 
-    def make(destination: str, server: Server | None = None) -> Place:
+    def make(destination: str, server: Server | None = None, dataset: str = "") -> Place:
         nonlocal made
         made += 1
         # A file holds one dataset, a server holds them all.
-        dataset = "crmcom" if destination == "duckdb" else f"crmcom_{made}"
+        dataset = dataset or ("crmcom" if destination == "duckdb" else f"crmcom_{made}")
         folder = tmp_path_factory.mktemp(f"{destination}{made}")
         return Place(destination, folder, dataset, postgres, server)
 
