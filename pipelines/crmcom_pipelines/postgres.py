@@ -391,7 +391,8 @@ _LATER = ("08", "53", "57P", "55P03", "40")
 """A lost connection, no room for another one, a server that shuts down, a lock, a conflict."""
 _FULL = ("53100",)
 _OURS_TO_CHANGE = re.compile(
-    r"authentication|does not exist|no password|pg_hba|permission|certificate|SSL|role|invalid"
+    r"FATAL: .*(authentication|does not exist|pg_hba|permission|not permitted)"
+    r"|no password supplied|certificate|support SSL|invalid (dsn|port|connection|integer|URI)"
 )
 """libpq gives no code where there is no connection: its words are all there is."""
 

@@ -86,14 +86,17 @@ def _replace(cursor: Any, source: _Table, target: _Table) -> None:
     _ensure(cursor, source, target)
     for sql in _different(comments, _comments(cursor, target), target):
         cursor.execute(*sql)
-    # A row's hash lets the server join; that it is the same row, its values say.
-    same = "hash_record_extended(s, 0) = hash_record_extended(t, 0) and s = t"
+    # A row's hash lets the server join; that it is the same row, its values say. The names have a
+    # space in them: no column has one, which would stand for the row otherwise.
+    new, old = quoted("built row"), quoted("published row")
+    same = f"hash_record_extended({new}, 0) = hash_record_extended({old}, 0) and {new} = {old}"
     cursor.execute(
-        f"delete from {target} as t where not exists (select from {source} as s where {same})"
+        f"delete from {target} as {old} where not exists "
+        f"(select from {source} as {new} where {same})"
     )
     cursor.execute(
-        f"insert into {target} select s.* from {source} as s "
-        f"where not exists (select from {target} as t where {same})"
+        f"insert into {target} select {new}.* from {source} as {new} where not exists "
+        f"(select from {target} as {old} where {same})"
     )
 
 

