@@ -54,7 +54,7 @@ format: setup  ## put the code in its usual form
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix transforms
 
-docs: setup  ## write docs/commands.md from the commands' own help
+docs: setup  ## write what the docs take from the code: commands, destinations' claims
 	$(BIN)/python docs/generate.py
 
 lock:  ## compile requirements.lock anew (needs uv)

@@ -241,6 +241,8 @@ def _pipeline(draft: Draft, dataset: str) -> Pipeline:
 
 _ENVIRONMENT = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
+    # What ends a load is raised, and told in a line; dlt would tell of each try, with its stack.
+    "RUNTIME__LOG_LEVEL": "CRITICAL",
     # Arrow tables get the id of their load only when asked.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
     # People's data stays in the warehouse alone, not in files beside it.

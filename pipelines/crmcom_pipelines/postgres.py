@@ -227,7 +227,9 @@ class _Draft:
             f"create table if not exists {self._state}.unfinished "
             "(resource text primary key, since timestamptz not null default now())"
         )
-        self._unfinished = {name for (name,) in self._run(f"table {self._state}.unfinished")}
+        self._unfinished = {
+            name for (name,) in self._run(f"select resource from {self._state}.unfinished")
+        }
 
     def target(self) -> Any:
         from dlt.destinations import postgres
@@ -422,5 +424,12 @@ def _code(error: BaseException) -> str:
 
 
 def _line(error: BaseException) -> str:
-    said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+    diagnosed = getattr(error, "diag", None)
+    said = getattr(diagnosed, "message_primary", None) or str(error)
+    if _code(error) == _DEPENDED_UPON:
+        said = f"{said}: {getattr(diagnosed, 'message_detail', '')}"
     return str(said).strip().split("\n", 1)[0].rstrip(".")
+
+
+_DEPENDED_UPON = "2BP01"
+"""Only its details say by what; those of other errors hold people's data."""

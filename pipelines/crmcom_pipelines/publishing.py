@@ -114,7 +114,7 @@ def _ensure(cursor: Any, source: _Table, target: _Table) -> None:
     if have:
         grants = _grants(cursor, target)
         cursor.execute(f"drop table {target}")
-    cursor.execute(f"create table {target} (like {source})")
+    cursor.execute(f"create table {target} as table {source} with no data")
     for grant in grants:
         cursor.execute(grant)
 

@@ -15,7 +15,11 @@ from .conftest import ROOT, project_files
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
 OURS = {"crmcom", "crmcom_pipelines", "crmcom_sandbox", "crmcom_transforms"}
-DISTRIBUTIONS = {"dbt": {"dbt-core", "dbt-duckdb"}, "vl-convert": {"vl-convert-python"}}
+DISTRIBUTIONS = {
+    "dbt": {"dbt-core", "dbt-duckdb"},
+    "psycopg2": {"psycopg2-binary"},
+    "vl-convert": {"vl-convert-python"},
+}
 """Where the import's name is not the distribution's."""
 
 # Chosen by dbt and dlt at run time, or bounded for their sake; see docs/decisions.
