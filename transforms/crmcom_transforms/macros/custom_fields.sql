@@ -53,7 +53,12 @@
 {%- endmacro %}
 
 {% macro postgres__only_value(value, type) -%}
-    {{ 'bool_or' if type == 'boolean' else 'max' }}({{ value }})
+    {%- if type == 'decimal' -%}
+        {#- An aggregate forgets the digits. -#}
+        cast(max({{ value }}) as decimal(38, 9))
+    {%- else -%}
+        {{ 'bool_or' if type == 'boolean' else 'max' }}({{ value }})
+    {%- endif -%}
 {%- endmacro %}
 
 

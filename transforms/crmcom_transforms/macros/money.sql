@@ -78,10 +78,13 @@
     {{ crmcom_transforms.cast_or_null(part ~ ' / nullif(' ~ whole ~ ', 0)', 'decimal(38, 6)') }}
 {%- endmacro %}
 
-{# PostgreSQL divides whole numbers without a remainder. #}
+{#
+    PostgreSQL divides whole numbers without a remainder, and forgets the digits of a `case`, which
+    is why a cast stands around it.
+#}
 {% macro postgres__ratio(part, whole) -%}
     {%- set share = 'cast(' ~ part ~ ' as numeric) / nullif(' ~ whole ~ ', 0)' -%}
-    case when abs({{ share }}) < 1e32 - 1 then cast({{ share }} as decimal(38, 6)) end
+    cast(case when abs({{ share }}) < 1e32 - 1 then {{ share }} end as decimal(38, 6))
 {%- endmacro %}
 
 
@@ -126,7 +129,7 @@
                 ~ '(?:(?<=\\.\\d{6})\\d+)?(?: ?(?:Z|UTC)|[+-]\\d{2}(?::?\\d{2})?)?$',
         } -%}
         {%- set shaped = "substring(trim(" ~ value ~ ") from '" ~ shapes[type.split('(')[0]] ~ "')" -%}
-        case when pg_input_is_valid({{ shaped }}, '{{ type }}') then cast({{ shaped }} as {{ type }}) end
+        cast(case when pg_input_is_valid({{ shaped }}, '{{ type }}') then {{ shaped }} end as {{ type }})
     {%- endif -%}
 {%- endmacro %}
 
