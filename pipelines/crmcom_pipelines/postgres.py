@@ -222,18 +222,21 @@ class _Draft:
         self._dbt_dir = folder / "dbt"
         self._state = quoted(f"{dataset}__build")
         self._built_for: list[str] | None = None
+        self._unfinished: set[str] = set()
+        if self._has(f"{dataset}__build", "unfinished"):
+            found = self._run(f"select resource from {self._state}.unfinished")
+            self._unfinished = {name for (name,) in found}
+
+    def target(self) -> Any:
+        from dlt.destinations import postgres
+        from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresParquetCopyJob
+
+        # Here, so that who may make no schema is told before the API is asked.
         self._run(f"create schema if not exists {self._state}")
         self._run(
             f"create table if not exists {self._state}.unfinished "
             "(resource text primary key, since timestamptz not null default now())"
         )
-        self._unfinished = {
-            name for (name,) in self._run(f"select resource from {self._state}.unfinished")
-        }
-
-    def target(self) -> Any:
-        from dlt.destinations import postgres
-        from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresParquetCopyJob
 
         class Client(PostgresClient):
             def create_load_job(self, *args: Any, **options: Any) -> Any:
@@ -280,7 +283,7 @@ class _Draft:
                 error=f"the last load of {names} was interrupted, and some of its tables are ahead "
                 "of others: run `crmcom sync` to complete it",
             )
-        if not self._has_raw():
+        if not self._has(self._dataset, "_sync_runs"):
             raise SettingsError(
                 f"there is no {self._server.name} to build marts in: run `crmcom sync` first, or "
                 "name the dataset with --dataset"
@@ -308,9 +311,8 @@ class _Draft:
     def cause(self, errors: Sequence[BaseException]) -> CrmcomError | None:
         return explained(errors)
 
-    def _has_raw(self) -> bool:
-        asked = "select to_regclass(%s) is not null"
-        return self._run(asked, quoted(self._dataset, "_sync_runs")) == [(True,)]
+    def _has(self, schema: str, table: str) -> bool:
+        return self._run("select to_regclass(%s) is not null", quoted(schema, table)) == [(True,)]
 
     def _finished(self, resources: set[str]) -> None:
         self._run(f"delete from {self._state}.unfinished where resource = any(%s)", [*resources])
