@@ -84,7 +84,7 @@ def called(place, command, *args):
     return result.stdout_bytes
 
 
-@pytest.mark.parametrize("name", (*QUESTIONS, "contact_custom_fields"))
+@pytest.mark.parametrize("name", [*QUESTIONS, "contact_custom_fields"])
 def test_a_report_is_the_same_to_the_byte(twins, name):
     for file_format in ("csv", "table"):
         theirs, ours = (called(one, "report", name, "--format", file_format) for one in twins)
