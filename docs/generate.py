@@ -1,4 +1,5 @@
-"""Writes the pages that say what the code says: docs/commands.md and docs/settings.md.
+"""Writes the pages that say what the code says: docs/commands.md and docs/settings.md, and into
+docs/destinations.md what the tests claim of each destination.
 
 Called by `make docs`. A test compares what stands there with what the code says.
 """
@@ -6,6 +7,7 @@ Called by `make docs`. A test compares what stands there with what the code says
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +105,17 @@ def _exit_codes() -> str:
     return "\n".join(lines) + "\n\n" + EXIT_CODES.splitlines()[-1]
 
 
+def write_claims() -> None:
+    claims = runpy.run_path(str(DOCS.parent / "tests" / "destinations" / "claims.py"))
+    page: Path = claims["PAGE"]
+    table = f"<!-- claims -->\n{claims['table']()}<!-- end -->"
+    text = re.sub(
+        r"<!-- claims -->\n.*<!-- end -->", lambda _: table, page.read_text(), flags=re.DOTALL
+    )
+    page.write_text(text)
+
+
 if __name__ == "__main__":
     (DOCS / "commands.md").write_text(commands())
     (DOCS / "settings.md").write_text(settings())
+    write_claims()

@@ -52,18 +52,18 @@ class Attempt:
 
 
 @contextlib.contextmanager
-def recorded(workspace: Workspace, outcome: Outcome) -> Iterator[None]:
+def recorded(folder: Path, outcome: Outcome) -> Iterator[None]:
     """Notes that the run begins and how it ends. To be called with the lock held.
 
     What cannot be noted stops no run: a full disk has causes of its own.
     """
     begun = Attempt(outcome.run_id, os.getpid(), datetime.now(UTC))
-    _write(workspace, begun)
+    _write(folder, begun)
     try:
         yield
     except Exception as error:
         code, cause = getattr(error, "exit_code", 1), str(error) or type(error).__name__
-        _write(workspace, replace(begun, ended_at=_now(), exit_code=code, causes=[cause]))
+        _write(folder, replace(begun, ended_at=_now(), exit_code=code, causes=[cause]))
         raise
     reasons = [f"{name}: {r.reason}" for name, r in outcome.resources.items() if r.reason]
     built = outcome.transformed
@@ -75,13 +75,13 @@ def recorded(workspace: Workspace, outcome: Outcome) -> Iterator[None]:
         published=outcome.published,
         causes=[*reasons, *marts],
     )
-    _write(workspace, ended)
+    _write(folder, ended)
 
 
 def last(workspace: Workspace) -> dict[str, Any] | None:
     """The last attempt as JSON-able values, and what to do next; None where there was none."""
     try:
-        found = msgspec.json.decode(_file(workspace).read_bytes(), type=Attempt)
+        found = msgspec.json.decode(_file(workspace.folder).read_bytes(), type=Attempt)
     except (OSError, msgspec.MsgspecError):
         return None
     state: State = "ended"
@@ -109,12 +109,12 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _file(workspace: Workspace) -> Path:
-    return workspace.folder / "last_run.json"
+def _file(folder: Path) -> Path:
+    return folder / "last_run.json"
 
 
-def _write(workspace: Workspace, attempt: Attempt) -> None:
-    file = _file(workspace)
+def _write(folder: Path, attempt: Attempt) -> None:
+    file = _file(folder)
     part = file.with_suffix(".part")
     with contextlib.suppress(OSError):
         part.write_bytes(msgspec.json.encode(attempt))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crmcom.errors import CrmcomError
+from crmcom.errors import CrmcomError, SettingsError
 from crmcom.findings import Finding, facts_of, failed
 from crmcom.probing import examine
 from crmcom_pipelines import profile, trial
@@ -76,8 +77,10 @@ def check(
     checked.findings.append(trial.destination(destination, database, dataset))
     checked.findings.append(trial.disk(database, dataset))
     if settings is not None and (workspace := profile.home(database, dataset)):
+        with contextlib.suppress(OSError, SettingsError):  # the destination's finding says so
+            workspace.make_folder()
         checked.changes = profile.learn(
-            workspace, dataset, settings.base_url, facts_of(asked), by="check"
+            workspace.folder, dataset, settings.base_url, facts_of(asked), by="check"
         )
     checked.seconds = time.monotonic() - started_s
     return checked

@@ -1,7 +1,7 @@
 """What the runs of a warehouse came to, and what became of one record: read from the ledger."""
 
 
-# ruff: noqa: S608 - the only names put into SQL are those of `_TABLES`
+# ruff: noqa: S608 - the only names put into SQL are those of `TABLES`
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Kind = Literal["contact", "account", "activity"]
 Row = dict[str, Any]
 
-_TABLES: dict[Kind, str] = {
+TABLES: dict[Kind, str] = {
     "contact": "contacts",
     "account": "accounts",
     "activity": "activities",
@@ -101,7 +101,7 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
                 "(select min(run_id) from _sync_windows where resource = w.resource)) "
                 "group by resource order by resource"
             ),
-            "rows": [_count(ask, kind, table) for kind, table in _TABLES.items()],
+            "rows": [_count(ask, kind, table) for kind, table in TABLES.items()],
             "open": ask(
                 "select w.run_id, w.resource, w.listed, w.window_start, w.window_end, "
                 "w.api_total, w.distinct_ids, w.reason from _sync_windows w "
@@ -124,7 +124,8 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
 
 
 def _behaviour(database: Path, dataset: str) -> Row:
-    known = profile.read(profile.home(database, dataset), dataset)
+    home = profile.home(database, dataset)
+    known = profile.read(home.folder if home else None, dataset)
     found: Row = msgspec.to_builtins(known)
     return found
 
@@ -162,7 +163,7 @@ def explain(database: Path, dataset: str, kind: Kind, record_id: str) -> dict[st
     `deleted_by` instead, where that was to mark it as deleted. `seen_in`: the windows of the slice
     that loaded the row; all rows of a slice bear its time. What is gone was seen in none.
     """
-    table = _TABLES[kind]
+    table = TABLES[kind]
     with _reading(database, dataset) as ask:
         rows = ask(f"select * from {table} where id = ?", record_id)
         row = rows[0] if rows else None

@@ -17,7 +17,8 @@ from crmcom.errors import CrmcomError, LoginRefused, SettingsError
 from crmcom.events import tell
 from crmcom_pipelines import profile
 from crmcom_pipelines.attempt import recorded
-from crmcom_pipelines.publish import Draft, NoSpace, StorageFailed, Workspace, chain, is_full
+from crmcom_pipelines.publish import NoSpace, StorageFailed, chain, is_full
+from crmcom_pipelines.warehouse import STAGING, warehouse_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,18 +28,12 @@ if TYPE_CHECKING:
 
     from crmcom import Result, Run
     from crmcom_pipelines.transform import TransformResult
+    from crmcom_pipelines.warehouse import Draft
 
 PIPELINE = "crmcom"
-STAGING = "%s_load"
-"""dlt's staging dataset; its default, `%s_staging`, is where the `stg_*` views live."""
-
 SLICE_ROWS = 20_000
 """Rows of one resource in one load, which costs about a second whatever it holds. Measured on
 activities: the peak of memory is 330 MB with 20,000, and 630 MB with 50,000."""
-
-DUCKDB = {"memory_limit": "1GB", "threads": 1, "preserve_insertion_order": False}
-"""What a merge may take before it spills to disk; DuckDB's default is 80 % of the machine. It
-handles 2,000 rows together, so 128 MB failed where rows have 25 kB."""
 
 _HIDDEN = (
     "privacy has changed: what was loaded before follows it now, and the marts were built anew. "
@@ -128,35 +123,29 @@ def sync(
     """
     step = on_step or (lambda _: None)
     outcome = Outcome(run.run_id, run.results)
-    workspace = Workspace(database, dataset)
+    warehouse = warehouse_at(destination, database, dataset)
     about = {"database": str(database), "dataset": dataset, "destination": destination}
     told = _told(outcome, **about, resources=list(run.resources))
-    draft_of = workspace.draft(f"crmcom sync into {database.name}")
-    with told, draft_of as draft, recorded(workspace, outcome):
+    draft_of = warehouse.draft(f"crmcom sync into {warehouse.name}")
+    with told, draft_of as draft, recorded(draft.folder, outcome):
         if draft.note:
             outcome.notes.append(draft.note)
-        if destination == "duckdb":
-            from crmcom_pipelines.hide import hide_stored
-
-            if hide_stored(draft, dataset, run.settings):
-                outcome.notes.append(_HIDDEN)
-                transform = True  # the marts that were there hold what is hidden now
+        if draft.hide(run.settings):
+            outcome.notes.append(_HIDDEN)
+            transform = True  # the marts that were there hold what is hidden now
         step("load")
-        _load(run, outcome, lambda: _pipeline(workspace, draft, dataset, destination), draft.path)
+        _load(run, outcome, draft, dataset)
         outcome.notes += run.notices
-        outcome.notes += map(
-            str,
-            profile.learn(
-                workspace, dataset, run.settings.base_url, run.learned.facts, by=run.run_id
-            ),
-        )
-        if destination == "duckdb" and _any_loaded(run):
-            built = not transform or _build(outcome, workspace, draft, dataset, vars or {}, step)
+        tenant, facts = run.settings.base_url, run.learned.facts
+        changes = profile.learn(draft.folder, dataset, tenant, facts, by=run.run_id)
+        outcome.notes += map(str, changes)
+        if warehouse.has_marts and _any_loaded(run):
+            built = not transform or _build(outcome, draft, vars or {}, step)
             if built:
                 step("publish")
                 _publish(outcome, draft)
-        elif destination != "duckdb" and transform:
-            outcome.notes.append(f"marts are built on duckdb only, not on {destination}")
+        elif not warehouse.has_marts and transform:
+            outcome.notes.append(f"marts are built on duckdb and postgres, not on {destination}")
     return outcome
 
 
@@ -164,33 +153,22 @@ def rebuild(
     *,
     database: Path,
     dataset: str = "crmcom",
+    destination: str = "duckdb",
     vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
     full_refresh: bool = False,
     on_step: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Build the marts alone, from what is loaded, and publish the file."""
+    """Build the marts alone, from what is loaded, and publish them."""
     step = on_step or (lambda _: None)
     outcome = Outcome("", {})
-    workspace = Workspace(database, dataset)
-    draft_of = workspace.draft(f"crmcom transform of {database.name}")
-    with _told(outcome, database=str(database), dataset=dataset), draft_of as draft:
+    warehouse = warehouse_at(destination, database, dataset)
+    draft_of = warehouse.draft(f"crmcom transform of {warehouse.name}")
+    about = {"database": str(database), "dataset": dataset, "destination": destination}
+    with _told(outcome, **about), draft_of as draft:
         if draft.note:
             outcome.notes.append(draft.note)
-        if not draft.path.exists():
-            raise SettingsError(
-                f"there is no {database} to build marts in: run `crmcom sync` first, or name "
-                "the file with --database"
-            )
-        from crmcom_pipelines.transform import transform
-
         step("transform")
-        outcome.transformed = transform(
-            draft.path,
-            dataset=dataset,
-            vars=vars or {},
-            full_refresh=full_refresh,
-            work_dir=workspace.dbt_dir,
-        )
+        outcome.transformed = draft.build(vars or {}, full_refresh=full_refresh)
         _tell_transform(outcome.run_id, outcome.transformed)
         if outcome.transformed.ok:
             step("publish")
@@ -261,23 +239,14 @@ def _tell_transform(run_id: str, found: TransformResult) -> None:
     )
 
 
-def _build(  # noqa: PLR0917 - private, called once
-    outcome: Outcome,
-    workspace: Workspace,
-    draft: Draft,
-    dataset: str,
-    variables: Mapping[str, object],
-    step: Callable[[str], None],
+def _build(
+    outcome: Outcome, draft: Draft, variables: Mapping[str, object], step: Callable[[str], None]
 ) -> bool:
-    from crmcom_pipelines.transform import transform
-
     step("transform")
-    outcome.transformed = transform(
-        draft.path, dataset=dataset, vars=variables, work_dir=workspace.dbt_dir
-    )
+    outcome.transformed = draft.build(variables)
     _tell_transform(outcome.run_id, outcome.transformed)
     if not outcome.transformed.ok:
-        outcome.notes.append("the marts were not built: the last good file is kept")
+        outcome.notes.append("the marts were not built: the last good ones are kept")
     return outcome.transformed.ok
 
 
@@ -287,40 +256,43 @@ def _any_loaded(run: Run) -> bool:
     return any(r.rows for r in results) or all(r.error is None for r in results)
 
 
-def _load(run: Run, outcome: Outcome, make: Callable[[], Pipeline], file: Path) -> None:
+def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None:
     error: CrmcomError | None = None
-    with quiet_environment(), without_pandas():  # dlt tells of a run as soon as it is imported
+    with quiet_dlt(), without_pandas():
         from dlt.pipeline.exceptions import PipelineStepFailed
 
         try:
-            _load_slices(make(), run, outcome, file)
+            # The destination is to be the only truth. dlt's working directory may hold a package
+            # of a run that was killed, which would be loaded instead of new data, or a state that
+            # a restored file does not have.
+            shutil.rmtree(draft.pipelines_dir, ignore_errors=True)
+            pipeline = pipeline_on(draft.target(), draft.pipelines_dir, dataset)
+            _load_slices(pipeline, run, outcome, draft)
         except Exception as failed:
-            if not isinstance(failed, PipelineStepFailed) and not any(map(is_full, chain(failed))):
+            known = draft.cause(chain(failed)) or any(map(is_full, chain(failed)))
+            if not isinstance(failed, PipelineStepFailed) and not known:
                 raise
             # dlt's exception holds our source, and so our settings: it ends here.
-            error = _cause(failed, run)
+            error = _cause(failed, run, draft)
     if error is not None:
         raise error
 
 
-def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, file: Path) -> None:
-    import duckdb
+def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, draft: Draft) -> None:
     import pyarrow as pa
 
     from crmcom import slice_of
 
     # Arrow's own allocator keeps what it has once taken: 90 MB more at the peak.
     pa.set_memory_pool(pa.system_memory_pool())
-    is_duckdb = pipeline.destination.destination_name == "duckdb"
     pipeline.sync_destination()
     while True:
         began_s, rows = time.monotonic(), sum(r.rows for r in run.results.values())
-        # While somebody is connected, a question opens no file. Not so while tables are loaded:
-        # each would leave what it holds in the cache, 60 MB more at the peak.
-        with duckdb.connect(str(file)) if is_duckdb else contextlib.nullcontext():
+        with draft.asking():
             pipeline.extract(slice_of(run), loader_file_format="parquet")
         pipeline.normalize()
-        pipeline.load()
+        with draft.loading(run.resources):
+            pipeline.load()
         outcome.slices += 1
         run.tell(
             "slice_committed",
@@ -330,13 +302,14 @@ def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, file: Path) -> 
         )
         if run.caught_up:
             break
-    if is_duckdb:
+    draft.loaded(name for name, result in run.results.items() if result.error is None)
+    if pipeline.destination.destination_name in ("duckdb", "postgres"):
         # The last load once more, which readers would find beside the dataset.
         with pipeline.sql_client() as client:
             client.execute_sql(f'drop schema if exists "{STAGING % pipeline.dataset_name}" cascade')
 
 
-def _cause(failed: BaseException, run: Run) -> CrmcomError:
+def _cause(failed: BaseException, run: Run, draft: Draft) -> CrmcomError:
     """What really ended the load, without the exception chain that leads to it."""
     for result in run.results.values():
         if isinstance(result.error, LoginRefused | SettingsError):
@@ -349,39 +322,21 @@ def _cause(failed: BaseException, run: Run) -> CrmcomError:
     for error in errors:
         if isinstance(error, CrmcomError):
             return error
+    if cause := draft.cause(errors):
+        return cause
     text = run.settings.scrub(f"{type(errors[-1]).__name__}: {errors[-1]}")
     if isinstance(errors[-1], OSError):
         return StorageFailed(f"the load could not be written: {text}")
     return CrmcomError(f"the load failed: {text}")
 
 
-def _pipeline(workspace: Workspace, draft: Draft, dataset: str, destination: str) -> Pipeline:
-    # The destination is to be the only truth. dlt's working directory may hold a package of a
-    # run that was killed, which would be loaded instead of new data, or a state that a restored
-    # file does not have.
-    shutil.rmtree(workspace.pipelines_dir, ignore_errors=True)
-    return pipeline_on(draft.path, workspace.pipelines_dir, dataset, destination)
-
-
-def pipeline_on(
-    file: Path, folder: Path, dataset: str, destination: str, *, read_only: bool = False
-) -> Pipeline:
-    """The pipeline into a DuckDB file, or another destination; `folder` is for dlt to work in."""
+def pipeline_on(target: Any, folder: Path, dataset: str) -> Pipeline:
+    """The pipeline into a destination, as dlt takes it; `folder` is for dlt to work in."""
     import dlt
 
-    target: Any = destination
-    if destination == "duckdb":
-        from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
-
-        credentials = DuckDbCredentials(str(file), read_only=read_only)
-        credentials.global_config = DUCKDB
-        target = dlt.destinations.duckdb(credentials, staging_dataset_name_layout=STAGING)
-    with quiet_environment():
+    with quiet_dlt():
         pipeline = dlt.pipeline(
-            PIPELINE,
-            destination=target,
-            dataset_name=dataset,
-            pipelines_dir=str(folder),
+            PIPELINE, destination=target, dataset_name=dataset, pipelines_dir=str(folder)
         )
     pipeline.config.restore_from_destination = True  # nobody may have turned it off
     return pipeline
@@ -389,6 +344,8 @@ def pipeline_on(
 
 _ENVIRONMENT = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",
+    # What ends a load is raised, and told in a line; dlt would tell of each try, with its stack.
+    "RUNTIME__LOG_LEVEL": "CRITICAL",
     # Arrow tables get the id of their load only when asked.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
     # Whoever may be killed at any moment need not be asked to finish first.
@@ -402,8 +359,11 @@ _ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def quiet_environment() -> Iterator[None]:
-    """dlt's options that are ours to set, unless the user has set them."""
+def quiet_dlt() -> Iterator[None]:
+    """dlt's options that are ours to set, unless the user has set them.
+
+    It tells of a run as soon as it is imported.
+    """
     added = {k: v for k, v in _ENVIRONMENT.items() if k not in os.environ}
     os.environ.update(added)
     try:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crmcom_pipelines.load import exit_code_of, pipeline_on, quiet_environment, without_pandas
+from crmcom_pipelines.load import exit_code_of, pipeline_on, quiet_dlt, without_pandas
 from crmcom_pipelines.marts import connect
 from crmcom_pipelines.publish import Workspace
+from crmcom_pipelines.warehouse import duckdb_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +139,7 @@ def plan(
             f"{holder} is at work on this warehouse: this plan is what it would be without that"
         )
     with (
-        quiet_environment(),
+        quiet_dlt(),
         without_pandas(),
         _pipeline(workspace, dataset, destination) as pipeline,
     ):
@@ -171,13 +172,10 @@ def _pipeline(workspace: Workspace, dataset: str, destination: str) -> Iterator[
         if file is not None:
             connect(file).close()  # so that what is no database is refused in plain words
         nothing = Path(folder) / workspace.published.name
-        yield pipeline_on(
-            file or nothing,
-            Path(folder) / "pipelines",
-            dataset,
-            destination,
-            read_only=file is not None,
-        )
+        target: Any = destination
+        if destination == "duckdb":
+            target = duckdb_target(file or nothing, read_only=file is not None)
+        yield pipeline_on(target, Path(folder) / "pipelines", dataset)
 
 
 async def _forecast(run: Run, pipeline: Pipeline) -> Forecasts:

@@ -54,18 +54,18 @@ def home(database: Path, dataset: str) -> Workspace | None:
         return None
 
 
-def read(workspace: Workspace | None, dataset: str) -> Profile:
+def read(folder: Path | None, dataset: str) -> Profile:
     """The profile of a dataset; an empty one where none is known."""
-    return _all(workspace).get(dataset, Profile()) if workspace else Profile()
+    return _all(folder).get(dataset, Profile()) if folder else Profile()
 
 
-def learn(workspace: Workspace, dataset: str, tenant: str, seen: Facts, *, by: str) -> list[Change]:
+def learn(folder: Path, dataset: str, tenant: str, seen: Facts, *, by: str) -> list[Change]:
     """Keep what was seen; says what is not as it was known.
 
     Another tenant's profile is forgotten. A profile that cannot be written stops nobody: then
     what changed is told again.
     """
-    known = read(workspace, dataset)
+    known = read(folder, dataset)
     if known.tenant != tenant:
         known = Profile(tenant)
     now = datetime.now(UTC).replace(microsecond=0)
@@ -79,27 +79,26 @@ def learn(workspace: Workspace, dataset: str, tenant: str, seen: Facts, *, by: s
         changes=(*known.changes, *changes)[-CHANGES_KEPT:],
     )
     if seen and after != known:
-        with contextlib.suppress(OSError, SettingsError):
-            _write(workspace, {**_all(workspace), dataset: after})
+        with contextlib.suppress(OSError):
+            _write(folder, {**_all(folder), dataset: after})
     return changes
 
 
-def _all(workspace: Workspace) -> dict[str, Profile]:
+def _all(folder: Path) -> dict[str, Profile]:
     try:
-        text = (workspace.folder / FILE).read_bytes()
+        text = (folder / FILE).read_bytes()
         return msgspec.json.decode(text, type=dict[str, Profile])
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return {}
 
 
-def _write(workspace: Workspace, profiles: dict[str, Profile]) -> None:
+def _write(folder: Path, profiles: dict[str, Profile]) -> None:
     """As a whole, or not at all: a check may run beside a sync."""
-    workspace.make_folder()
-    descriptor, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=workspace.folder)
+    descriptor, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=folder)
     part = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(msgspec.json.encode(profiles))
-        part.replace(workspace.folder / FILE)
+        part.replace(folder / FILE)
     finally:
         part.unlink(missing_ok=True)

@@ -13,10 +13,11 @@ from crmcom.errors import SettingsError
 from crmcom_pipelines.load import (
     TRANSFORM_FAILED,
     pipeline_on,
-    quiet_environment,
+    quiet_dlt,
     without_pandas,
 )
 from crmcom_pipelines.publish import Workspace
+from crmcom_pipelines.warehouse import duckdb_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +55,6 @@ def reset(
     *,
     database: Path,
     dataset: str = "crmcom",
-    destination: str = "duckdb",
     rows: bool = False,
     history: bool = False,
     transform: bool = True,
@@ -72,18 +72,16 @@ def reset(
     with workspace.draft(f"crmcom reset of {database.name}") as draft:
         if draft.note:
             done.notes.append(draft.note)
-        if destination == "duckdb" and not draft.path.exists():
+        if not draft.path.exists():
             raise SettingsError(
                 f"there is no {database} to reset: run `crmcom sync` first, or name the file "
                 "with --database"
             )
         step("reset")
-        with quiet_environment(), without_pandas():
+        with quiet_dlt(), without_pandas():
             shutil.rmtree(workspace.pipelines_dir, ignore_errors=True)
-            pipeline = pipeline_on(draft.path, workspace.pipelines_dir, dataset, destination)
+            pipeline = pipeline_on(duckdb_target(draft.path), workspace.pipelines_dir, dataset)
             _forget(pipeline, done, rows=rows or history, history=history)
-        if destination != "duckdb":
-            return done
         if transform and (rows or history):
             from crmcom_pipelines.transform import transform as build
 

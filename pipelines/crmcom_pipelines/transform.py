@@ -1,4 +1,4 @@
-"""Tables -> marts: runs the dbt project on a DuckDB file, in this process.
+"""Tables -> marts: runs the dbt project on a DuckDB file or on a server, in this process.
 
 Nothing is printed, nothing leaves the machine, and nothing is written into the project's own
 folder (it may be installed read-only): dbt's profile, logs and parsed project go to `work_dir`.
@@ -15,13 +15,14 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from crmcom.errors import SettingsError
 from crmcom_pipelines.marts import SOURCE_CATALOG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 Status = Literal["ok", "warn", "fail", "error", "skipped"]
@@ -120,22 +121,64 @@ def transform(
 
     A model or test that fails is told in the result, never raised.
     """
+    return run_project(
+        _DuckDB(database, dataset, source, memory_limit),
+        dataset=dataset,
+        vars={**({"crmcom_database": SOURCE_CATALOG} if source else {}), **(vars or {})},
+        full_refresh=full_refresh,
+        select=select,
+        tests=tests,
+        unit_tests=unit_tests,
+        work_dir=work_dir or database.parent / ".crmcom" / "dbt",
+    )
+
+
+class Engine(Protocol):
+    """A database that dbt builds in."""
+
+    def output(self, work_dir: Path) -> Mapping[str, object]:
+        """How dbt connects: its entry in the profile, without a secret."""
+        ...
+
+    def session(self) -> AbstractContextManager[None]:
+        """Held while dbt runs; nothing is left open afterwards."""
+        ...
+
+    def first_rows(self, sql: str, count: int) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+        """Names of columns, and some rows. Raises `CannotAsk`."""
+        ...
+
+
+class CannotAsk(Exception):
+    """The database does not answer; the message is its own."""
+
+
+def run_project(
+    engine: Engine,
+    *,
+    dataset: str,
+    vars: Mapping[str, object],  # noqa: A002 - dbt's own word
+    work_dir: Path,
+    full_refresh: bool = False,
+    select: Sequence[str] = (),
+    tests: bool = True,
+    unit_tests: bool = False,
+) -> TransformResult:
+    """`transform` on any engine; its options mean the same."""
     started_s = time.monotonic()
-    work_dir = work_dir or database.parent / ".crmcom" / "dbt"
     work_dir.mkdir(parents=True, exist_ok=True)
-    _write_profile(work_dir, database, dataset, source, memory_limit)
-    catalog = {"crmcom_database": SOURCE_CATALOG} if source else {}
+    _write_profile(work_dir, engine)
     args = [
-        *_arguments("build", work_dir, dataset, {**catalog, **(vars or {})}),
+        *_arguments("build", work_dir, dataset, vars),
         *([] if tests else ["--exclude-resource-type", "test"]),
         *([] if unit_tests else ["--exclude-resource-type", "unit_test"]),
         *(["--full-refresh"] if full_refresh else []),
         # Of the tests, those whose models all are selected or were built for them.
         *(["--select", *select, "--indirect-selection", "buildable"] if select else []),
     ]
-    with _quiet_dbt() as runner:
+    with _quiet_dbt(engine) as runner:
         reply = runner.invoke(args)
-    nodes = tuple(_node_result(run, database) for run in getattr(reply.result, "results", ()))
+    nodes = tuple(_node_result(run, engine) for run in getattr(reply.result, "results", ()))
     return TransformResult(
         ok=bool(reply.success),
         nodes=nodes,
@@ -155,8 +198,9 @@ def manifest(
     Raises `SettingsError` where the project cannot be parsed with these `vars`.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
-    _write_profile(work_dir, work_dir / "warehouse.duckdb", dataset, None, None)
-    with _quiet_dbt() as runner:
+    engine = _DuckDB(work_dir / "warehouse.duckdb", dataset, None, None)
+    _write_profile(work_dir, engine)
+    with _quiet_dbt(engine) as runner:
         reply = runner.invoke(_arguments("parse", work_dir, dataset, vars or {}))
     if not reply.success:
         raise SettingsError(f"the dbt project cannot be parsed: {_one_line(reply.exception)}")
@@ -207,27 +251,63 @@ def project_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _write_profile(
-    work_dir: Path, database: Path, dataset: str, source: Path | None, memory_limit: str | None
-) -> None:
-    output: dict[str, object] = {
-        "type": "duckdb",
-        "path": _literal(database),
-        "schema": dataset,
-        "threads": min(4, os.cpu_count() or 1),
-        "settings": {
-            # Everything that is used is built in; nothing is ever fetched.
-            "autoinstall_known_extensions": False,
-            "temp_directory": _literal(work_dir / "spill"),
-            "memory_limit": memory_limit or _memory_limit(),
-        },
-    }
-    if source is not None:
-        output["attach"] = [{"path": _literal(source), "alias": SOURCE_CATALOG, "read_only": True}]
-    profile = {"crmcom": {"target": "warehouse", "outputs": {"warehouse": output}}}
+def _write_profile(work_dir: Path, engine: Engine) -> None:
+    outputs = {"warehouse": engine.output(work_dir)}
+    profile = {"crmcom": {"target": "warehouse", "outputs": outputs}}
     # JSON is YAML.
     text = json.dumps(profile, indent=2, ensure_ascii=False)
     (work_dir / "profiles.yml").write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class _DuckDB:
+    database: Path
+    dataset: str
+    source: Path | None
+    memory_limit: str | None
+
+    def output(self, work_dir: Path) -> Mapping[str, object]:
+        attached = (
+            {"path": _literal(self.source), "alias": SOURCE_CATALOG, "read_only": True}
+            if self.source
+            else None
+        )
+        return {
+            "type": "duckdb",
+            "path": _literal(self.database),
+            "schema": self.dataset,
+            "threads": min(4, os.cpu_count() or 1),
+            "settings": {
+                # Everything that is used is built in; nothing is ever fetched.
+                "autoinstall_known_extensions": False,
+                "temp_directory": _literal(work_dir / "spill"),
+                "memory_limit": self.memory_limit or _memory_limit(),
+            },
+            **({"attach": [attached]} if attached else {}),
+        }
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Lets go of the file when done: other programs need it."""
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        try:
+            yield
+        finally:
+            manager: Any = DuckDBConnectionManager
+            if manager._ENV is not None:  # noqa: SLF001 - nothing public closes the file
+                manager._ENV.close()  # noqa: SLF001
+            manager.close_all_connections()
+
+    def first_rows(self, sql: str, count: int) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
+        import duckdb
+
+        with duckdb.connect(self.database, read_only=True) as connection:
+            try:
+                found = connection.execute(f"select * from ({sql}) limit {count}")  # noqa: S608 - dbt's own compiled test
+            except duckdb.Error as error:
+                raise CannotAsk(str(error)) from error
+            return [column[0] for column in found.description or ()], found.fetchall()
 
 
 def _memory_limit() -> str:
@@ -249,27 +329,20 @@ def _literal(path: Path) -> str:
 
 
 @contextmanager
-def _quiet_dbt() -> Iterator[Any]:
-    """A dbt runner that lets go of the file when done: other programs need it."""
+def _quiet_dbt(engine: Engine) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of dbt's dependencies, which are not ours to mend
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
-        try:
+        with engine.session():
             yield dbtRunner()
-        finally:
-            manager: Any = DuckDBConnectionManager
-            if manager._ENV is not None:  # noqa: SLF001 - nothing public closes the file
-                manager._ENV.close()  # noqa: SLF001
-            manager.close_all_connections()
 
 
-def _node_result(run: Any, database: Path) -> NodeResult:
+def _node_result(run: Any, engine: Engine) -> NodeResult:
     status = _STATUS.get(str(run.status), "error")
     message = ""
     if status in ("fail", "warn"):
-        message = _first_rows(database, run.node.compiled_code)
+        message = _first_rows(engine, run.node.compiled_code)
     elif status == "error":
         message = _one_line(run.message)
     return NodeResult(
@@ -282,16 +355,11 @@ def _node_result(run: Any, database: Path) -> NodeResult:
     )
 
 
-def _first_rows(database: Path, sql: str) -> str:
-    import duckdb
-
-    with duckdb.connect(database, read_only=True) as connection:
-        try:
-            found = connection.execute(f"select * from ({sql}) limit {_ROWS_SHOWN}")  # noqa: S608 - dbt's own compiled test
-        except duckdb.Error as error:
-            return f"its rows cannot be shown: {_one_line(error)}"
-        names = [column[0] for column in found.description or ()]
-        rows = found.fetchall()
+def _first_rows(engine: Engine, sql: str) -> str:
+    try:
+        names, rows = engine.first_rows(sql, _ROWS_SHOWN)
+    except CannotAsk as error:
+        return f"its rows cannot be shown: {_one_line(error)}"
     return "; ".join(
         ", ".join(f"{name}={value}" for name, value in zip(names, row, strict=True)) for row in rows
     )

@@ -15,7 +15,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from crmcom import forgotten
 from crmcom.forgotten import Forgotten
 from crmcom.refresh import KINDS, Known, question
-from crmcom.schema import RAW_TABLES
+from crmcom.schema import MONEY, RAW_TABLES, TIME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -154,7 +154,8 @@ class Destination:
                     found = [_fetched(client, sql) for sql in asked]
                 except DatabaseUndefinedRelation:
                     return _empty(table)
-            return pa.concat_tables([_empty(table), *filter(len, found)], promote_options="default")
+            parts = (_typed(table, part) for part in found if len(part))
+            return pa.concat_tables([_empty(table), *parts], promote_options="default")
 
         return await self._work(ask)
 
@@ -166,6 +167,22 @@ def _fetched(client: Any, sql: str) -> pa.Table:
         fetch = getattr(cursor.native_cursor, "to_arrow_table", None) or cursor.arrow
         found = fetch()
     return found.drop_columns([c for c in found.column_names if c.startswith("_dlt_")])
+
+
+def _typed(table: str, found: pa.Table) -> pa.Table:
+    """With the types of our tables: where a driver gives no Arrow, dlt guesses them from values."""
+    known = RAW_TABLES[table].schema
+    for i, f in enumerate(found.schema):
+        at = known.get_field_index(f.name)
+        wanted = known.field(at).type if at >= 0 else _OF_UNKNOWN.get(f.type.id, f.type)
+        if f.type != wanted:
+            found = found.set_column(i, f.name, found.column(i).cast(wanted))
+    # A column that is not ours and has no value here may be of any type.
+    guessed = [f.name for f in found.schema if pa.types.is_null(f.type)]
+    return found.drop_columns(guessed)
+
+
+_OF_UNKNOWN = {pa.decimal128(1).id: MONEY, TIME.id: TIME}
 
 
 def _empty(table: str) -> pa.Table:

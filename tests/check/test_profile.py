@@ -61,7 +61,7 @@ class Tenant:
 
     @property
     def known(self):
-        return profile.read(Workspace(self.database, "crmcom"), "crmcom")
+        return profile.read(Workspace(self.database, "crmcom").folder, "crmcom")
 
 
 def test_a_check_is_remembered_and_the_next_one_tells_what_changed(world, tmp_path):

@@ -142,7 +142,7 @@ def test_a_transform_alone_builds_the_marts(call, synced):
         (["backfill", "--from", "yesterday"], 2, "yesterday"),
         (["backfill", "--from", "2020-01-02", "--to", "2020-01-01"], 2, "--to"),
         (["report", "overdue"], 2, "crmcom sync"),
-        (["report", "overdue", "--destination", "postgres"], 2, "duckdb"),
+        (["report", "overdue", "--destination", "filesystem"], 2, "duckdb"),
         (["transform"], 2, "crmcom sync"),
         (["transform", "--vars", "{"], 2, "--vars"),
         (["status"], 2, "crmcom sync"),

@@ -18,6 +18,7 @@ OURS = {"crmcom", "crmcom_pipelines", "crmcom_sandbox", "crmcom_transforms"}
 DISTRIBUTIONS = {
     "dbt": {"dbt-core", "dbt-duckdb"},
     "opentelemetry": {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"},
+    "psycopg2": {"psycopg2-binary"},
     "vl-convert": {"vl-convert-python"},
 }
 """Where the import's name is not the distribution's."""

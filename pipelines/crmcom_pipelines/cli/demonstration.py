@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from crmcom_pipelines.cli.options import duckdb_only, warehouse_options
+from crmcom_pipelines.cli.options import warehouse_options
 from crmcom_pipelines.cli.stopping import stoppable
 from crmcom_pipelines.cli.watching import Watch, log_options
 
@@ -44,7 +44,8 @@ def demo(
     Replaces only a file that a demo made.
     """
     watch: Watch = ctx.obj
-    duckdb_only(destination)
+    if destination != "duckdb":
+        raise click.UsageError(f"the demo makes a DuckDB file, and nothing on {destination}")
     with stoppable(ctx), _at_home(), watch.progress() as progress:
         from crmcom_pipelines.demo import Size
         from crmcom_pipelines.demo import demo as run

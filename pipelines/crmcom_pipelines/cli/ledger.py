@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from crmcom_pipelines.cli.options import duckdb_only, warehouse_options
+from crmcom_pipelines.cli.options import warehouse_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
 def status(*, destination: str, database: Path, dataset: str, runs: int, as_json: bool) -> None:
     """The last runs, bookmarks, freshness, rows, and what could not be proven."""
     from crmcom_pipelines import ledger
+    from crmcom_pipelines.warehouse import warehouse_at
 
-    duckdb_only(destination)
-    found = ledger.status(database, dataset, runs=runs)
-    if as_json:
-        print_json(found)
-    else:
-        from crmcom_pipelines.overview import overview
+    warehouse = warehouse_at(destination, database, dataset)
+    with warehouse.ledger() as file:
+        found = ledger.status(file, dataset, runs=runs) | {"database": warehouse.address}
+        if as_json:
+            print_json(found)
+        else:
+            from crmcom_pipelines.overview import overview
 
-        for line in overview(found, database):
-            click.echo(line)
+            for line in overview(found, file):
+                click.echo(line)
 
 
 @click.command(epilog="Example: crmcom explain activity 1cf0d458-b799-1d99-52e4-d7f5081b3c01")
@@ -46,9 +48,12 @@ def explain(
 ) -> None:
     """Which run and window saw, changed, rejected or deleted a record."""
     from crmcom_pipelines import ledger
+    from crmcom_pipelines.warehouse import warehouse_at
 
-    duckdb_only(destination)
-    found = ledger.explain(database, dataset, cast("ledger.Kind", kind), record_id)
+    known = cast("ledger.Kind", kind)
+    warehouse = warehouse_at(destination, database, dataset)
+    with warehouse.ledger(ledger.TABLES[known], record_id) as file:
+        found = ledger.explain(file, dataset, known, record_id)
     if as_json:
         print_json(found)
     else:

@@ -131,8 +131,3 @@ def moment_of(option: str, text: str) -> datetime:
             f"{text!r} is not a date like 2019-01-31", param_hint=option
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def duckdb_only(destination: str) -> None:
-    if destination != "duckdb":
-        raise click.UsageError(f"marts are built on duckdb only so far, not on {destination}")

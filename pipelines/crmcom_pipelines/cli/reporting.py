@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from crmcom_pipelines.cli.options import duckdb_only, moment_of, warehouse_options
+from crmcom_pipelines.cli.options import moment_of, warehouse_options
 
 
 def _complete_reports(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
@@ -85,15 +85,20 @@ def report(
         raise click.UsageError(f"--all is every report: leave out {name!r}, or --all")
     if everything and output is None:
         raise click.UsageError("--all needs a folder for its files: --output report/")
-    duckdb_only(destination)
     format_of(file_format)  # before the past is worked out, which takes a while
-    with ExitStack() as past:
+    with ExitStack() as stack:
+        from crmcom_pipelines.warehouse import warehouse_at
+
         source = None
         known = moment_of("--known-at", known_at).astimezone(UTC) if known_at else None
         moment = known and known.replace(tzinfo=None)
+        names = _needed(name, file_format)
+        warehouse = warehouse_at(destination, database, dataset)
         if as_of or moment:
-            names = _needed(name, file_format)
-            database, source = _past(past, names, database, dataset, as_of, moment), database
+            source = stack.enter_context(warehouse.history(names[:1]))
+            database = _past(stack, names, source, dataset, as_of, moment)
+        else:
+            database = stack.enter_context(warehouse.reports(names))
         options: dict[str, Any] = {
             "file_format": file_format,
             "database": database,

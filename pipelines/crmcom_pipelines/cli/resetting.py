@@ -57,6 +57,8 @@ def reset(
     without them; account observations, activity versions, and records that are gone from the API
     are kept, because nothing could bring them back. --history deletes those too.
     """
+    if destination != "duckdb":
+        raise click.UsageError(f"reset works on duckdb only so far, not on {destination}")
     if history and not rows:
         raise click.UsageError("--history goes with --rows: say both, or neither")
     if not yes:
@@ -69,7 +71,6 @@ def reset(
             resource,
             database=database,
             dataset=dataset,
-            destination=destination,
             rows=rows,
             history=history,
             vars=dbt_vars(),

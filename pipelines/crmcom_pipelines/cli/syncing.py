@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crmcom_pipelines.cli.options import (
-    duckdb_only,
     epoch,
     resources_of,
     run_options,
@@ -118,7 +117,6 @@ def transform(
     as_json: bool,
 ) -> None:
     """Build only the marts, from the tables that are loaded, and publish them."""
-    duckdb_only(destination)
     try:
         given = json.loads(variables)
     except ValueError as error:
@@ -133,6 +131,7 @@ def transform(
         outcome = rebuild(
             database=database,
             dataset=dataset,
+            destination=destination,
             vars={**dbt_vars(), **given},
             full_refresh=full_refresh,
             on_step=progress.step,

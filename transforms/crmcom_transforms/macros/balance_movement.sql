@@ -107,7 +107,7 @@ periods as (
         days.currency_code,
         days.measure,
         max(case when {{ is_last }} then days.contact_id end) as last_contact_id,
-        max(days.contact_id) as any_contact_id,
+        max({{ crmcom_transforms.by_code_points('days.contact_id') }}) as any_contact_id,
         sum(case when {{ crmcom_transforms.is_first_day(period, 'days.date_day') }} then days.opening else 0 end) as opening,
         {%- for flow in flows %}
         sum(days.{{ flow }}) as {{ flow }},

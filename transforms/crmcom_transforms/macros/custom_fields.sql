@@ -43,6 +43,25 @@
 {%- endmacro %}
 
 
+{# The value of a group that has one at most. #}
+{% macro only_value(value, type) -%}
+    {{ adapter.dispatch('only_value', 'crmcom_transforms')(value, type) }}
+{%- endmacro %}
+
+{% macro default__only_value(value, type) -%}
+    max({{ value }})
+{%- endmacro %}
+
+{% macro postgres__only_value(value, type) -%}
+    {%- if type == 'decimal' -%}
+        {#- An aggregate forgets the digits. -#}
+        cast(max({{ value }}) as decimal(38, 9))
+    {%- else -%}
+        {{ 'bool_or' if type == 'boolean' else 'max' }}({{ value }})
+    {%- endif -%}
+{%- endmacro %}
+
+
 {#
     Rows of keys and values as one row per `id`, with a column for each named field. Of several
     values of a key the first that is not blank holds.
@@ -53,17 +72,18 @@
         {%- do typed.update({column: (
             "custom_field_key = '" ~ key | replace("'", "''") ~ "'",
             crmcom_transforms.as_type('custom_field_value', type),
+            type,
         )}) -%}
     {%- endfor -%}
     select
         source_relation,
         {{ id }},
-        {%- for column, (is_field, value) in typed.items() %}
-        max(case when {{ is_field }} then {{ value }} end) as {{ column }},
+        {%- for column, (is_field, value, type) in typed.items() %}
+        {{ crmcom_transforms.only_value('case when ' ~ is_field ~ ' then ' ~ value ~ ' end', type) }} as {{ column }},
         {%- endfor %}
         cast(sum(
             case
-                {%- for is_field, value in typed.values() %}
+                {%- for is_field, value, _ in typed.values() %}
                 when {{ is_field }} and {{ value }} is null then 1
                 {%- endfor %}
                 else 0

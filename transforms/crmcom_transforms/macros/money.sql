@@ -71,7 +71,20 @@
 
 {# A share; null where the whole is zero or unknown, or the share has more than 32 digits. #}
 {% macro ratio(part, whole) -%}
+    {{ adapter.dispatch('ratio', 'crmcom_transforms')(part, whole) }}
+{%- endmacro %}
+
+{% macro default__ratio(part, whole) -%}
     {{ crmcom_transforms.cast_or_null(part ~ ' / nullif(' ~ whole ~ ', 0)', 'decimal(38, 6)') }}
+{%- endmacro %}
+
+{#
+    PostgreSQL divides whole numbers without a remainder, and forgets the digits of a `case`, which
+    is why a cast stands around it.
+#}
+{% macro postgres__ratio(part, whole) -%}
+    {%- set share = 'cast(' ~ part ~ ' as numeric) / nullif(' ~ whole ~ ', 0)' -%}
+    cast(case when abs({{ share }}) < 1e32 - 1 then {{ share }} end as decimal(38, 6))
 {%- endmacro %}
 
 
@@ -93,6 +106,45 @@
 {# dbt takes DuckDB for a database that cannot. #}
 {% macro duckdb__cast_or_null(value, type) -%}
     try_cast({{ value }} as {{ type }})
+{%- endmacro %}
+
+
+{#
+    PostgreSQL's own reading of a text is wider than DuckDB's ('today', 'NaN', the order of day and
+    month by a setting) and rounds to the microsecond: so its shape comes first. A whole number is
+    made of a number.
+#}
+{% macro postgres__cast_or_null(value, type) -%}
+    {%- if type == 'bigint' -%}
+        case
+            when {{ value }} between -9223372036854775808 and 9223372036854775807
+                then cast({{ value }} as bigint)
+        end
+    {%- else -%}
+        {%- set day = '\\d{4,6}[-/]\\d{1,2}[-/]\\d{1,2}' -%}
+        {%- set shapes = {
+            'decimal': '^([+-]?(?:\\d+(?:_\\d+)*\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?)$',
+            'date': '^(' ~ day ~ ')(?:[ T].*)?$',
+            'timestamp': '^(' ~ day ~ '(?:[ T]\\d{1,2}:\\d{1,2}(?::\\d{1,2}(?:\\.\\d{1,6})?)?)?)'
+                ~ '(?:(?<=\\.\\d{6})\\d+)?(?: ?(?:Z|UTC)|[+-]\\d{2}(?::?\\d{2})?)?$',
+        } -%}
+        {%- set shaped = "substring(trim(" ~ value ~ ") from '" ~ shapes[type.split('(')[0]] ~ "')" -%}
+        cast(case when pg_input_is_valid({{ shaped }}, '{{ type }}') then {{ shaped }} end as {{ type }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{# A text to be put in order, or of which the last is wanted: by code points, whatever the locale. #}
+{% macro by_code_points(text) -%}
+    {{ adapter.dispatch('by_code_points', 'crmcom_transforms')(text) }}
+{%- endmacro %}
+
+{% macro default__by_code_points(text) -%}
+    {{ text }}
+{%- endmacro %}
+
+{% macro postgres__by_code_points(text) -%}
+    {{ text }} collate "C"
 {%- endmacro %}
 
 

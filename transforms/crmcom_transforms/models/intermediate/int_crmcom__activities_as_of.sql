@@ -88,7 +88,7 @@ users as (
         user_name,
         row_number() over (
             partition by source_relation, user_id
-            order by synced_at desc, activity_id desc
+            order by synced_at desc, {{ by_code_points('activity_id') }} desc
         ) as recency
     from current_activities
     where user_name is not null
@@ -103,7 +103,7 @@ teams as (
         team_name,
         row_number() over (
             partition by source_relation, team_id
-            order by synced_at desc, activity_id desc
+            order by synced_at desc, {{ by_code_points('activity_id') }} desc
         ) as recency
     from current_activities
     where team_name is not null

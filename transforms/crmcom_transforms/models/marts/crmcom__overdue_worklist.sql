@@ -109,7 +109,7 @@ final as (
                 case when overdue.overdue_net is null then 1 else 0 end asc,
                 overdue.overdue_net desc,
                 overdue.days_overdue_min desc,
-                overdue.account_id asc
+                {{ by_code_points('overdue.account_id') }} asc
         ) as integer) as priority_rank,
         coverage.status as coverage_status,
         coverage.next_due_date

@@ -1,0 +1,273 @@
+"""Where a run loads, builds and publishes, and what readers open: a DuckDB file, or a server.
+
+`warehouse_at` finds the one that is meant. What reads a warehouse reads a DuckDB file: the
+published one, or a copy of what it asks for, taken from the server in one moment.
+"""
+
+# ruff: noqa: PLC0415 - dlt, dbt and duckdb are imported where they are used: `--help` is fast
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Protocol
+
+from crmcom.errors import CrmcomError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from crmcom import Settings
+    from crmcom_pipelines.publish import Draft as FileDraft
+    from crmcom_pipelines.publish import Workspace
+    from crmcom_pipelines.transform import TransformResult
+
+STAGING = "%s_load"
+"""dlt's staging dataset; its default, `%s_staging`, is where the `stg_*` views live."""
+
+DUCKDB = {"memory_limit": "1GB", "threads": 1, "preserve_insertion_order": False}
+"""What a merge may take before it spills to disk; DuckDB's default is 80 % of the machine. It
+handles 2,000 rows together, so 128 MB failed where rows have 25 kB."""
+
+
+class Draft(Protocol):
+    """One run's hold on a warehouse: nobody else changes it meanwhile."""
+
+    note: str
+    """What a person should know of its state; empty when all is as usual."""
+    folder: Path
+    """Where runs keep notes of their own, on this machine."""
+    pipelines_dir: Path
+
+    def hide(self, settings: Settings) -> bool:
+        """Lets what was stored before follow `privacy`; whether anything had to be changed."""
+        ...
+
+    def target(self) -> Any:
+        """The destination, as dlt takes it."""
+        ...
+
+    def asking(self) -> AbstractContextManager[object]:
+        """Held while a slice is read, which asks what is stored."""
+        ...
+
+    def loading(self, resources: Sequence[str]) -> AbstractContextManager[object]:
+        """Held while a slice of these resources is loaded."""
+        ...
+
+    def loaded(self, complete: Iterable[str]) -> None:
+        """All slices are loaded; `complete` are the resources that came to their end."""
+        ...
+
+    def build(
+        self, variables: Mapping[str, object], *, full_refresh: bool = False
+    ) -> TransformResult:
+        """Builds and tests the marts, where no reader sees them yet."""
+        ...
+
+    def publish(self) -> bool:
+        """Lets readers see what was loaded and built, at once; whether there was anything."""
+        ...
+
+    def cause(self, errors: Sequence[BaseException]) -> CrmcomError | None:
+        """What one of these says of the warehouse, for people; None where none does."""
+        ...
+
+
+class Warehouse(Protocol):
+    has_marts: bool
+    """Whether marts are built there; else the raw tables are all there is."""
+
+    @property
+    def name(self) -> str:
+        """For people; holds no secret, nor does `address`."""
+        ...
+
+    @property
+    def address(self) -> str: ...
+
+    def draft(self, command: str) -> AbstractContextManager[Draft]:
+        """Holds the lock while the block runs. `command` tells others what is under way.
+
+        Raises `Locked` where somebody else is at work, and what `publish.py` names.
+        """
+        ...
+
+    def reports(self, names: Sequence[str]) -> AbstractContextManager[Path]:
+        """A DuckDB file with at least these reports. Raises `ReportError`."""
+        ...
+
+    def history(self, names: Sequence[str]) -> AbstractContextManager[Path]:
+        """A DuckDB file with these reports and the raw tables. Raises `ReportError`."""
+        ...
+
+    def ledger(self, table: str | None = None, record_id: str = "") -> AbstractContextManager[Path]:
+        """A DuckDB file with what `ledger.status` asks for, or with what `ledger.explain` does
+        of one record of `table`."""
+        ...
+
+
+def duckdb_target(file: Path, *, read_only: bool = False) -> Any:
+    """A DuckDB file as dlt takes it."""
+    import dlt
+    from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
+
+    credentials = DuckDbCredentials(str(file), read_only=read_only)
+    credentials.global_config = DUCKDB
+    return dlt.destinations.duckdb(credentials, staging_dataset_name_layout=STAGING)
+
+
+def warehouse_at(destination: str, database: Path, dataset: str) -> Warehouse:
+    if destination == "duckdb":
+        return DuckDBFile(database, dataset)
+    if destination == "postgres":
+        from crmcom_pipelines.postgres import Postgres
+
+        # Absolute: dbt works in the folder of its project.
+        return Postgres(dataset, database.expanduser().absolute().parent / ".crmcom")
+    return Elsewhere(destination, database, dataset)
+
+
+class DuckDBFile:
+    """A file that `publish.py` replaces as a whole; readers open it as it is."""
+
+    has_marts = True
+
+    def __init__(self, database: Path, dataset: str) -> None:
+        self._database, self._dataset = database, dataset
+        self.name, self.address = database.name, str(database.resolve())
+
+    @contextlib.contextmanager
+    def draft(self, command: str) -> Iterator[Draft]:
+        from crmcom_pipelines.publish import Workspace
+
+        workspace = Workspace(self._database, self._dataset)
+        with workspace.draft(command) as draft:
+            yield _FileDraft(workspace, draft, self._dataset)
+
+    def reports(self, names: Sequence[str]) -> AbstractContextManager[Path]:  # noqa: ARG002 - all are there
+        return contextlib.nullcontext(self._database)
+
+    def history(self, names: Sequence[str]) -> AbstractContextManager[Path]:  # noqa: ARG002 - as above
+        return contextlib.nullcontext(self._database)
+
+    def ledger(
+        self,
+        table: str | None = None,  # noqa: ARG002 - all is there
+        record_id: str = "",  # noqa: ARG002
+    ) -> AbstractContextManager[Path]:
+        return contextlib.nullcontext(self._database)
+
+
+class _FileDraft:
+    def __init__(self, workspace: Workspace, draft: FileDraft, dataset: str) -> None:
+        self.note, self.folder = draft.note, workspace.folder
+        self.pipelines_dir = workspace.pipelines_dir
+        self._workspace, self._draft, self._dataset = workspace, draft, dataset
+
+    def hide(self, settings: Settings) -> bool:
+        from crmcom_pipelines.hide import hide_stored
+
+        return hide_stored(self._draft, self._dataset, settings)
+
+    def target(self) -> Any:
+        return duckdb_target(self._draft.path)
+
+    def asking(self) -> AbstractContextManager[object]:
+        """While somebody is connected, a question opens no file. Not so while tables are loaded:
+        each would leave what it holds in the cache, 60 MB more at the peak."""
+        import duckdb
+
+        return duckdb.connect(str(self._draft.path))
+
+    def loading(self, resources: Sequence[str]) -> AbstractContextManager[object]:  # noqa: ARG002 - the rename hides what is half done
+        return contextlib.nullcontext()
+
+    def loaded(self, complete: Iterable[str]) -> None:
+        pass
+
+    def build(
+        self, variables: Mapping[str, object], *, full_refresh: bool = False
+    ) -> TransformResult:
+        from crmcom_pipelines.transform import transform
+
+        if not self._draft.path.exists():
+            raise SettingsError(
+                f"there is no {self._workspace.published} to build marts in: run `crmcom sync` "
+                "first, or name the file with --database"
+            )
+        return transform(
+            self._draft.path,
+            dataset=self._dataset,
+            vars=variables,
+            full_refresh=full_refresh,
+            work_dir=self._workspace.dbt_dir,
+        )
+
+    def publish(self) -> bool:
+        return self._draft.publish()
+
+    def cause(self, errors: Sequence[BaseException]) -> CrmcomError | None:  # noqa: ARG002 - `publish.is_full` knows DuckDB's
+        return None
+
+
+class Elsewhere:
+    """Any other destination of dlt's: raw tables alone."""
+
+    has_marts = False
+
+    def __init__(self, destination: str, database: Path, dataset: str) -> None:
+        self.name = self.address = destination
+        self._database, self._dataset = database, dataset
+
+    @contextlib.contextmanager
+    def draft(self, command: str) -> Iterator[Draft]:
+        from crmcom_pipelines.publish import Workspace
+
+        workspace = Workspace(self._database, self._dataset)
+        with workspace.draft(command) as draft:
+            yield _LoadOnly(self, workspace, draft, self._dataset)
+
+    def reports(self, names: Sequence[str]) -> AbstractContextManager[Path]:  # noqa: ARG002 - there are none
+        raise self.refusal()
+
+    history = reports
+
+    def ledger(
+        self,
+        table: str | None = None,  # noqa: ARG002 - nothing is read there
+        record_id: str = "",  # noqa: ARG002
+    ) -> AbstractContextManager[Path]:
+        raise self.refusal()
+
+    def refusal(self) -> SettingsError:
+        return SettingsError(
+            f"marts and reports are made on duckdb and postgres, not on {self.name}: "
+            "name another --destination"
+        )
+
+
+class _LoadOnly(_FileDraft):
+    def __init__(
+        self, elsewhere: Elsewhere, workspace: Workspace, draft: FileDraft, dataset: str
+    ) -> None:
+        super().__init__(workspace, draft, dataset)
+        self._elsewhere = elsewhere
+
+    def hide(self, settings: Settings) -> bool:  # noqa: ARG002 - not done there
+        return False
+
+    def target(self) -> Any:
+        return self._elsewhere.name
+
+    def asking(self) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def build(
+        self,
+        variables: Mapping[str, object],  # noqa: ARG002 - nothing is built there
+        *,
+        full_refresh: bool = False,  # noqa: ARG002
+    ) -> TransformResult:
+        raise self._elsewhere.refusal()
