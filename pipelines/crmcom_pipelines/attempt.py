@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from crmcom_pipelines import lock
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from crmcom_pipelines.load import Outcome
-    from crmcom_pipelines.publish import Workspace
 
 State = Literal["running", "ended", "cut short"]
 
@@ -78,15 +79,15 @@ def recorded(folder: Path, outcome: Outcome) -> Iterator[None]:
     _write(folder, ended)
 
 
-def last(workspace: Workspace) -> dict[str, Any] | None:
+def last(folder: Path) -> dict[str, Any] | None:
     """The last attempt as JSON-able values, and what to do next; None where there was none."""
     try:
-        found = msgspec.json.decode(_file(workspace.folder).read_bytes(), type=Attempt)
+        found = msgspec.json.decode(_file(folder).read_bytes(), type=Attempt)
     except (OSError, msgspec.MsgspecError):
         return None
     state: State = "ended"
     if found.exit_code is None:
-        holder = workspace.holder()
+        holder = lock.holder(folder / "lock")
         state = "running" if holder and holder.pid == found.pid else "cut short"
     following = {
         "running": "wait until it has ended",

@@ -56,7 +56,9 @@ MAY_MISS = (
 """What a plain sync can miss until the next reconcile. `docs/completeness.md` explains each."""
 
 
-def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
+def status(
+    database: Path, dataset: str, *, runs: int = 5, folder: Path | None = None
+) -> dict[str, Any]:
     """The state of a warehouse, as JSON-able values; times are UTC.
 
     `runs`: the latest ones, newest first. `freshness`: per resource the end of the last complete
@@ -65,11 +67,13 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
     latest run that are not proven. `held_back`: deletions that its latest run did not mark.
     `behaviour`: how the tenant's API is known to behave, and what changed in that.
     `last_attempt`: the last run that was begun, whatever became of it; where it published nothing
-    it is not among `runs`. Where nothing was ever published, it is all there is.
+    it is not among `runs`. Where nothing was ever published, it is all there is. `folder` is where
+    runs keep notes, if not beside the file.
     """
     workspace = Workspace(database, dataset)
-    if not workspace.published.exists() and (begun := attempt.last(workspace)):
-        behaviour = _behaviour(database, dataset)
+    folder = folder or workspace.folder
+    behaviour: Row = msgspec.to_builtins(profile.read(folder, dataset))
+    if not workspace.published.exists() and (begun := attempt.last(folder)):
         return {
             "database": str(database.resolve()),
             "last_attempt": begun,
@@ -80,7 +84,7 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
         newest = ask("select max(finished_at) as at from _sync_runs")[0]["at"]
         return {
             "database": str(database.resolve()),
-            "last_attempt": attempt.last(workspace),
+            "last_attempt": attempt.last(folder),
             "runs": ask(
                 "select * exclude (_synced_at, _dlt_load_id) from _sync_runs where run_id in "
                 "(select distinct run_id from _sync_runs order by run_id desc limit ?) "
@@ -119,15 +123,8 @@ def status(database: Path, dataset: str, *, runs: int = 5) -> dict[str, Any]:
                 "order by run_id desc, resource, position limit 20"
             ),
             "may_miss": list(MAY_MISS),
-            "behaviour": _behaviour(database, dataset),
+            "behaviour": behaviour,
         }
-
-
-def _behaviour(database: Path, dataset: str) -> Row:
-    home = profile.home(database, dataset)
-    known = profile.read(home.folder if home else None, dataset)
-    found: Row = msgspec.to_builtins(known)
-    return found
 
 
 def _bookmarks(ask: Any) -> Iterator[Row]:

@@ -119,6 +119,11 @@ class Postgres:
         host = given.query.get("host", given.host)
         return f"postgresql://{host}:{given.port}/{given.database}"
 
+    @property
+    def folder(self) -> Path:
+        digest = hashlib.sha256(f"{self.address} {self._dataset}".encode()).hexdigest()[:12]
+        return self._folder / f"postgres-{self._dataset}-{digest}"
+
     @contextlib.contextmanager
     def connected(self, application: str) -> Iterator[Any]:
         """A connection that commits each statement, unless it is told to begin a transaction."""
@@ -150,8 +155,7 @@ class Postgres:
             _check_version(connection)
             self._lock(connection)
             ended = self._end_orphans(connection)
-            digest = hashlib.sha256(f"{self.address} {self._dataset}".encode()).hexdigest()[:12]
-            folder = self._folder / f"postgres-{self._dataset}-{digest}"
+            folder = self.folder
             folder.mkdir(parents=True, exist_ok=True)
             ignore = self._folder / ".gitignore"
             if not ignore.exists():

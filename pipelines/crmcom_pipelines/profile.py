@@ -54,9 +54,9 @@ def home(database: Path, dataset: str) -> Workspace | None:
         return None
 
 
-def read(folder: Path | None, dataset: str) -> Profile:
+def read(folder: Path, dataset: str) -> Profile:
     """The profile of a dataset; an empty one where none is known."""
-    return _all(folder).get(dataset, Profile()) if folder else Profile()
+    return _all(folder).get(dataset, Profile())
 
 
 def learn(folder: Path, dataset: str, tenant: str, seen: Facts, *, by: str) -> list[Change]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 LARGE = frozenset({"account_daily", "balance_movement", "overdue_kpis"})
 """They grow with every day, so they are copied only where they are asked for."""
 
-_LEDGER = ("_sync_runs", "_sync_windows", "_rejects")
+_LEDGER = ("_sync_runs", "_sync_windows", "_rejects", "_dlt_pipeline_state", "_dlt_loads")
 _RECORDS = ("contacts", "accounts", "activities")
 _OF_RECORD = {
     "accounts": ("account_observations", "account_id"),

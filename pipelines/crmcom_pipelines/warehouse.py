@@ -87,6 +87,11 @@ class Warehouse(Protocol):
     @property
     def address(self) -> str: ...
 
+    @property
+    def folder(self) -> Path:
+        """Where runs keep notes of their own, on this machine."""
+        ...
+
     def draft(self, command: str) -> AbstractContextManager[Draft]:
         """Holds the lock while the block runs. `command` tells others what is under way.
 
@@ -137,6 +142,12 @@ class DuckDBFile:
     def __init__(self, database: Path, dataset: str) -> None:
         self._database, self._dataset = database, dataset
         self.name, self.address = database.name, str(database.resolve())
+
+    @property
+    def folder(self) -> Path:
+        from crmcom_pipelines.publish import Workspace
+
+        return Workspace(self._database, self._dataset).folder
 
     @contextlib.contextmanager
     def draft(self, command: str) -> Iterator[Draft]:
@@ -220,6 +231,12 @@ class Elsewhere:
     def __init__(self, destination: str, database: Path, dataset: str) -> None:
         self.name = self.address = destination
         self._database, self._dataset = database, dataset
+
+    @property
+    def folder(self) -> Path:
+        from crmcom_pipelines.publish import Workspace
+
+        return Workspace(self._database, self._dataset).folder
 
     @contextlib.contextmanager
     def draft(self, command: str) -> Iterator[Draft]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from crmcom.refresh import RECENT, Kind, Known
+from crmcom.forgotten import Forgotten
 from crmcom.schema import RAW_TABLES
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Memory:
     async def versions(self, activity_ids: Iterable[str]) -> pa.Table:
         wanted, last = set(activity_ids), self.last_versions()
         return self._table("activity_versions", [r for i, r in last.items() if i in wanted])
+
+    async def forgotten(self) -> Forgotten:
+        return Forgotten()
 
     async def known_accounts(self, now: datetime) -> list[Known]:
         return [

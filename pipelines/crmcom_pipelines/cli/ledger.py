@@ -28,7 +28,9 @@ def status(*, destination: str, database: Path, dataset: str, runs: int, as_json
 
     warehouse = warehouse_at(destination, database, dataset)
     with warehouse.ledger() as file:
-        found = ledger.status(file, dataset, runs=runs) | {"database": warehouse.address}
+        found = ledger.status(file, dataset, runs=runs, folder=warehouse.folder) | {
+            "database": warehouse.address
+        }
         if as_json:
             print_json(found)
         else:

@@ -467,7 +467,7 @@ def _freshness(assets: _Assets, now: Clock) -> dg.AssetChecksDefinition:
     )
     def look_at_the_ledger(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
         complete_at: dict[str, datetime] = {}
-        missing = "no run of it has been complete yet"
+        missing = "no run of it has been complete yet: materialize it, or run `crmcom sync`"
         try:
             found = status(assets.warehouse.database, assets.warehouse.dataset)["freshness"]
         except SettingsError as error:
