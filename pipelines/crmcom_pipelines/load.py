@@ -190,7 +190,7 @@ def _told(outcome: Outcome, **about: Any) -> Iterator[None]:
     finally:
         outcome.seconds = time.monotonic() - began_s
         for note in outcome.notes:
-            tell("note", level=logging.WARNING, run_id=outcome.run_id, text=note)
+            tell("note", run_id=outcome.run_id, text=note)
         code = outcome.exit_code if error is None else _code_of(error)
         tell(
             "run_finished",
