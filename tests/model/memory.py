@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from crmcom.refresh import RECENT, Kind, Known
 from crmcom.forgotten import Forgotten
+from crmcom.refresh import RECENT, Kind, Known
 from crmcom.schema import RAW_TABLES
 
 if TYPE_CHECKING:
