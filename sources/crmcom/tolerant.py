@@ -123,6 +123,8 @@ def as_decimal(value: object) -> Decimal | None:
         with localcontext() as context:
             context.prec = 200
             number = Decimal(value)
+            if not number.is_finite():  # Python reads "nan" and "infinity", too
+                raise _Misfit
             exact = number.quantize(_SCALE)
             is_exact, digits = exact == number, len(exact.as_tuple().digits)
     except InvalidOperation:

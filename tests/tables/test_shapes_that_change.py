@@ -2,6 +2,8 @@
 
 from decimal import Decimal
 
+import pytest
+
 from crmcom.drift import Drift
 from crmcom.records import ACCOUNT, ACTIVITY, CONTACT
 from crmcom.schema import RAW_TABLES
@@ -50,6 +52,18 @@ def test_the_noise_of_doubles_does_not_hide_an_amount():
     assert first["balance__v_text"] == "300.2999999999999"
     assert second["balance"] == 0
     assert not found.rejects
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "sNaN", "Infinity", "-inf"])
+def test_a_word_that_python_takes_for_a_number_is_no_amount(word):
+    """And spoils no batch: no decimal column holds it."""
+    bodies = [b'{"id": "a", "balance": "%s"}' % word.encode(), b'{"id": "b", "balance": 1}']
+    found = shaper(ACCOUNT, "single").shape(bodies)
+    first, second = found.rows.to_pylist()
+    assert first["balance"] is None
+    assert first["balance__v_text"] == word
+    assert second["balance"] == 1
+    assert [lost.record_id for lost in found.rejects] == ["a"]
 
 
 def test_an_amount_that_is_none_is_counted_and_its_record_is_loaded():

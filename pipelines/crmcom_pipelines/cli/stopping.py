@@ -92,9 +92,9 @@ def _end(number: int, ctx: click.Context, seconds: float) -> None:
         said = {"time": at, "level": "error", "event": "error", "resource": None, **found}
         _write(2, f"{json.dumps(said)}\n")
     else:
-        # A live line may have hidden the cursor.
-        clear = "\r\x1b[2K\x1b[?25h" if sys.stderr.isatty() else ""
-        _write(2, f"{clear}Stopped. {KEPT}. To go on: {again}\n")
+        # A live line hides the cursor.
+        shown = "" if watch.clear() or not sys.stderr.isatty() else "\r\x1b[2K\x1b[?25h"
+        _write(2, f"{shown}Stopped. {KEPT}. To go on: {again}\n")
     if ctx.params.get("as_json"):
         _write(1, f"{json.dumps(found)}\n")
     watch.tell_stopped(found, code)

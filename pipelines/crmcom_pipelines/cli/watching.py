@@ -34,8 +34,8 @@ log = logging.getLogger("crmcom")
 STOPPED = 130
 """What a shell says of a program that Ctrl-C has ended."""
 
-STOP_S = 10
-"""How long a command that was told to end waits for those who are told of it."""
+CLEAR_S, STOP_S = 0.5, 10
+"""How long a command that was told to end waits for its display, and for those who are told."""
 
 # What they are set to is read by `Watch`; click declares, checks and documents them.
 log_options = options(
@@ -89,6 +89,7 @@ class Watch:
         self._began_s = time.monotonic()
         self._stack = ExitStack()
         self._context = Context()
+        self._display: Progress | None = None
         self._telemetry: Telemetry | None = None
         self._result: dict[str, Any] | None = None
         self.run_id: str | None = None
@@ -122,7 +123,8 @@ class Watch:
             raise click.UsageError("--quiet and --verbose are opposites: leave one out")
         self._start_telemetry()
         quiet = self.quiet or sys.stderr is None  # closed by the caller
-        return Progress(sys.stderr, quiet=quiet, as_json=self.log_format == "json")
+        self._display = Progress(sys.stderr, quiet=quiet, as_json=self.log_format == "json")
+        return self._display
 
     def begins(self, run: Run) -> None:
         """From now on all that is said belongs to this run."""
@@ -158,6 +160,16 @@ class Watch:
             self._stack.callback(self._telemetry.finish)
 
     # --- when it has ended ---
+
+    def clear(self) -> bool:
+        """Takes the progress off the terminal; says whether that was done at once. The thread
+        that draws it may be held up."""
+        if self._display is None:
+            return True
+        clearing = threading.Thread(target=self._display.__exit__, daemon=True)
+        clearing.start()
+        clearing.join(CLEAR_S)
+        return not clearing.is_alive()
 
     def tell_stopped(self, failure: Mapping[str, Any], code: int) -> None:
         """Tell who asked for it of a command whose process is about to end; `STOP_S` at most."""
