@@ -134,28 +134,40 @@ def warehouse_at(destination: str, database: Path, dataset: str) -> Warehouse:
     return Elsewhere(destination, database, dataset)
 
 
-class DuckDBFile:
+class _OfOneMachine:
+    """What locks and works in a folder of this machine, beside `database`."""
+
+    def __init__(self, database: Path, dataset: str) -> None:
+        self._database, self._dataset = database, dataset
+
+    @property
+    def workspace(self) -> Workspace:
+        from crmcom_pipelines.publish import Workspace
+
+        return Workspace(self._database, self._dataset)
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.folder
+
+    @contextlib.contextmanager
+    def draft(self, command: str) -> Iterator[Draft]:
+        workspace = self.workspace
+        with workspace.draft(command) as draft:
+            yield self._draft(workspace, draft)
+
+    def _draft(self, workspace: Workspace, draft: FileDraft) -> Draft:
+        return _FileDraft(workspace, draft, self._dataset)
+
+
+class DuckDBFile(_OfOneMachine):
     """A file that `publish.py` replaces as a whole; readers open it as it is."""
 
     has_marts = True
 
     def __init__(self, database: Path, dataset: str) -> None:
-        self._database, self._dataset = database, dataset
+        super().__init__(database, dataset)
         self.name, self.address = database.name, str(database.resolve())
-
-    @property
-    def folder(self) -> Path:
-        from crmcom_pipelines.publish import Workspace
-
-        return Workspace(self._database, self._dataset).folder
-
-    @contextlib.contextmanager
-    def draft(self, command: str) -> Iterator[Draft]:
-        from crmcom_pipelines.publish import Workspace
-
-        workspace = Workspace(self._database, self._dataset)
-        with workspace.draft(command) as draft:
-            yield _FileDraft(workspace, draft, self._dataset)
 
     def reports(self, names: Sequence[str]) -> AbstractContextManager[Path]:  # noqa: ARG002 - all are there
         return contextlib.nullcontext(self._database)
@@ -223,28 +235,17 @@ class _FileDraft:
         return None
 
 
-class Elsewhere:
+class Elsewhere(_OfOneMachine):
     """Any other destination of dlt's: raw tables alone."""
 
     has_marts = False
 
     def __init__(self, destination: str, database: Path, dataset: str) -> None:
+        super().__init__(database, dataset)
         self.name = self.address = destination
-        self._database, self._dataset = database, dataset
 
-    @property
-    def folder(self) -> Path:
-        from crmcom_pipelines.publish import Workspace
-
-        return Workspace(self._database, self._dataset).folder
-
-    @contextlib.contextmanager
-    def draft(self, command: str) -> Iterator[Draft]:
-        from crmcom_pipelines.publish import Workspace
-
-        workspace = Workspace(self._database, self._dataset)
-        with workspace.draft(command) as draft:
-            yield _LoadOnly(self, workspace, draft, self._dataset)
+    def _draft(self, workspace: Workspace, draft: FileDraft) -> Draft:
+        return _LoadOnly(self, workspace, draft, self._dataset)
 
     def reports(self, names: Sequence[str]) -> AbstractContextManager[Path]:  # noqa: ARG002 - there are none
         raise self.refusal()
