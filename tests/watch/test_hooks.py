@@ -73,6 +73,16 @@ def test_what_fails_before_a_run_is_told_too(args, says, tmp_path):
     assert summary["error"] in found.err
 
 
+def test_the_warehouse_that_the_settings_name_is_told(tmp_path):
+    settings = tmp_path / ".dlt" / "config.toml"
+    settings.parent.mkdir()
+    settings.write_text('[pipelines.crmcom]\ndatabase = "finance.duckdb"\n')
+    call("sync", "--dataset", "books", "--on-failure", TELL, cwd=tmp_path)
+    summary = told(tmp_path)
+    assert (summary["database"], summary["dataset"]) == ("finance.duckdb", "books")
+    assert "finance.duckdb" in summary["text"]
+
+
 def test_a_lock_that_another_run_holds_is_told(server, tmp_path):
     with Workspace(tmp_path / "warehouse.duckdb", "crmcom").draft("a long sync"):
         found = call(

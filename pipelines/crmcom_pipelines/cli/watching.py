@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from crmcom_pipelines.cli.options import options
+from crmcom_pipelines.cli.options import configured, options
 from crmcom_pipelines.logs import Context, Format, logging_to_stderr
 
 if TYPE_CHECKING:
@@ -192,12 +192,12 @@ class Watch:
         target = self._value(option)
         if not target or result is None or "on_failure" not in self._knows:
             return
+        usual = {"database": "warehouse.duckdb", "dataset": "crmcom", "destination": "duckdb"}
+        places = usual | configured()
         about = {
             "run_id": self.run_id,
             "command": self._command,
-            "database": self._value("--database") or "warehouse.duckdb",
-            "dataset": self._value("--dataset") or "crmcom",
-            "destination": self._value("--destination") or "duckdb",
+            **{name: self._value(f"--{name}") or default for name, default in places.items()},
             "host": socket.gethostname(),
         }
         try:
