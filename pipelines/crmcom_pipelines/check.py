@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError, SettingsError
 from crmcom.findings import Finding, facts_of, failed
+from crmcom.privacy import Privacy
 from crmcom.probing import examine
 from crmcom_pipelines import profile, trial
 
@@ -93,6 +94,7 @@ def _settings(
 ) -> Settings | None:
     try:
         settings = read()
+        Privacy(settings)  # names columns, which settings alone do not know
         unknown = find_misspelt()
     except CrmcomError as error:
         findings.append(failed("settings", error))

@@ -119,6 +119,14 @@ def test_a_sync_says_the_cause_too(start, told, tmp_path):
     assert "sEcret-key" not in "".join(reasons)
 
 
+def test_a_privacy_that_names_no_column_is_told_before_anything_is_asked(world):
+    with serve(world, behaviour="live") as server:
+        found = check(server, SOURCES__CRMCOM__PRIVACY='{"phone_number": "drop"}')
+        assert sum(server.sandbox.counters.requests.values()) == 0
+    assert found.exit_code == 2
+    assert "did you mean phone__number?" in found.output
+
+
 def test_settings_that_are_no_toml_are_named(tmp_path):
     """In a process of its own: dlt reads its files once."""
     import subprocess  # noqa: PLC0415
