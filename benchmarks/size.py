@@ -215,9 +215,10 @@ def _at_work(path: Path) -> Any:
 
 
 def _pipeline_of(workspace: Workspace, draft: Draft) -> Pipeline:
-    from crmcom_pipelines.load import _pipeline
+    from crmcom_pipelines.load import pipeline_on
+    from crmcom_pipelines.warehouse import duckdb_target
 
-    pipeline = _pipeline(workspace, draft, DATASET, "duckdb")
+    pipeline = pipeline_on(duckdb_target(draft.path), workspace.pipelines_dir, DATASET)
     pipeline.sync_destination()
     return pipeline
 
@@ -229,7 +230,7 @@ def _load(pipeline: Pipeline, slices: Any) -> None:
     from crmcom.resources import MERGE, _marked, _merge_safely
     from crmcom.schema import RAW_TABLES
     from crmcom.source import CONTRACT
-    from crmcom_pipelines.load import _quiet_environment
+    from crmcom_pipelines.load import quiet_dlt
 
     for tables in slices:
 
@@ -245,7 +246,7 @@ def _load(pipeline: Pipeline, slices: Any) -> None:
 
             return dlt.resource(read, name="accounts", primary_key="id", write_disposition=MERGE)
 
-        with _quiet_environment():
+        with quiet_dlt():
             pipeline.extract(one_slice(), loader_file_format="parquet")
             pipeline.normalize()
             pipeline.load()
