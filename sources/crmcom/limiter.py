@@ -59,10 +59,10 @@ class Limiter:
 class Concurrency:
     """The number of requests in flight that the server bears without answering more slowly.
 
-    Judged once per window of replies. It grows by a quarter while the mean latency stays near
-    the best window's mean (by kind: a list takes longer than one record), and halves when more
-    replies fail than used to: a server where a fifth fails always is no reason to ask one at a
-    time.
+    Judged once per window of replies. It grows while the mean latency stays near the best
+    window's mean (by kind: a list takes longer than one record): twofold until that is not so for
+    the first time, then by a quarter. It halves when more replies fail than used to: a server
+    where a fifth fails always is no reason to ask one at a time.
     """
 
     START, FLOOR = 8, 4
@@ -75,6 +75,7 @@ class Concurrency:
         self.peak = 0
         self._best: dict[str, float] = {}
         self._usual_trouble = 0.0
+        self._is_starting = True
         self._begin()
 
     def _begin(self) -> None:
@@ -96,12 +97,14 @@ class Concurrency:
         worse = trouble > 1.5 * self._usual_trouble + 0.25
         self._usual_trouble += 0.3 * (trouble - self._usual_trouble)
         slowness = self._slowness()
+        self._is_starting &= slowness < self.FLAT and not worse
         if worse:
             self.limit = max(1, self.limit // 2)
         elif slowness > self.SLOW:
             self.limit = max(min(self.FLOOR, self.limit), self.limit * 3 // 4)
         elif slowness < self.FLAT and self.peak >= self.limit:
-            self.limit = min(self.maximum, self.limit + max(1, self.limit // 4))
+            more = self.limit if self._is_starting else max(1, self.limit // 4)
+            self.limit = min(self.maximum, self.limit + more)
 
     def _slowness(self) -> float:
         """This window's latency over the best one's, or a neutral value where nothing tells."""
