@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup demo test test-slow test-airflow test-image model bench bench-pace bench-refresh \
-	bench-size check format docs lock clean
+	bench-size bench-increment check format docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ bench-refresh: setup  ## a year under account_refresh; writes the figures of doc
 
 bench-size: setup  ## a year of 20,000 and of 200,000 accounts; writes the figures of docs/size.md
 	$(BIN)/python benchmarks/size.py
+
+bench-increment: setup  ## a thousand new activities beside 20,000 and 2 million; docs/size.md too
+	$(BIN)/python benchmarks/increment.py
 
 check: setup  ## lint, types, SQL style, import rules
 	$(BIN)/ruff check .

@@ -277,7 +277,9 @@ class _DuckDB:
             "path": _literal(self.database),
             "schema": self.dataset,
             "threads": min(4, os.cpu_count() or 1),
-            "settings": {
+            # Not as dbt's `settings`: each of its cursors sets these anew, and DuckDB refuses to
+            # hear of another temporary directory once it has spilled.
+            "config_options": {
                 # Everything that is used is built in; nothing is ever fetched.
                 "autoinstall_known_extensions": False,
                 "temp_directory": _literal(work_dir / "spill"),

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _IDS_A_QUERY = 2_000
+_WITH_ROWID = ("duckdb",)
+"""Where rows are found by one column first. DuckDB would read all 36 columns of 2 million
+activities for a thousand of them: 0.52 s and 100 MB, instead of 0.07 s and 2 MB."""
 
 
 class Work(Protocol):
@@ -88,7 +91,8 @@ class Destination:
             where.append(f"state = {_quote(state)}")
         if synced_after is not None:
             where.append(f"_synced_at > timestamp '{synced_after:%Y-%m-%d %H:%M:%S.%f}'")
-        found = await self._ask(table, "id", [" and ".join(where)])
+        condition = " and ".join(where)
+        found = await self._ask(table, lambda name: [f"select id from {name} where {condition}"])  # noqa: S608
         return [str(x) for x in found.column("id").to_pylist()]
 
     async def versions(self, activity_ids: Iterable[str]) -> pa.Table:
@@ -134,22 +138,28 @@ class Destination:
 
     async def _of(self, table: str, key: str, ids: Iterable[str]) -> pa.Table:
         """The rows with these values in `key`."""
-        parts = _parts(sorted(set(ids)))
-        return await self._ask(
-            table, "*", [f"{key} in ({', '.join(map(_quote, part))})" for part in parts]
-        )
-
-    async def _ask(self, table: str, columns: str, wheres: Sequence[str]) -> pa.Table:
-        """What all of these conditions find. One connection for all of them: opening a file
-        costs more than asking."""
-        if not wheres:
+        parts = list(_parts(sorted(set(ids))))
+        if not parts:
             return _empty(table)
+        by_row = self._pipeline.destination.destination_name in _WITH_ROWID
+
+        def questions(name: str) -> Iterator[str]:
+            for part in parts:
+                condition = f"{key} in ({', '.join(map(_quote, part))})"
+                if by_row:
+                    condition = f"rowid in (select rowid from {name} where {condition})"  # noqa: S608
+                yield f"select * from {name} where {condition}"  # noqa: S608
+
+        return await self._ask(table, questions)
+
+    async def _ask(self, table: str, questions: Callable[[str], Iterable[str]]) -> pa.Table:
+        """What all of these questions find; they are told the table's name in SQL. One connection
+        for all of them: opening a file costs more than asking."""
 
         def ask() -> pa.Table:
             with self._pipeline.sql_client() as client:
-                name = client.make_qualified_table_name(table)
                 # Raw SQL: dlt's dataset() parses it with sqlglot, seconds for long id lists.
-                asked = (f"select {columns} from {name} where {where}" for where in wheres)  # noqa: S608
+                asked = questions(client.make_qualified_table_name(table))
                 try:
                     found = [_fetched(client, sql) for sql in asked]
                 except DatabaseUndefinedRelation:

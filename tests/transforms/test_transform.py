@@ -241,6 +241,24 @@ def test_no_amount_is_too_large(build: Build, tmp_path: Path) -> None:
     assert [row["net_balance"] for row in found] == [Decimal(10) ** 31, -(Decimal(10) ** 31)]
 
 
+def test_a_build_that_does_not_fit_into_memory_goes_on_from_the_disk(
+    build: Build, warehouse: Path
+) -> None:
+    with duckdb.connect(warehouse) as db:
+        db.execute(
+            """
+            insert into crmcom.account_observations by name
+            select
+                * exclude (n, day) replace (
+                    md5('' || n) as account_id, observed_at + interval 1 day * day as observed_at
+                )
+            from (select * from crmcom.account_observations limit 1)
+            cross join range(3000) as accounts (n) cross join range(20) as days (day)
+            """
+        )
+    build(warehouse, memory_limit="55MB", tests=False)
+
+
 def test_nothing_is_written_into_the_project(build: Build, copy: Path) -> None:
     """It may be installed where nobody may write."""
     before = {p for p in PROJECT_DIR.rglob("*") if "__pycache__" not in p.parts}
