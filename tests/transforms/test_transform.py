@@ -344,6 +344,7 @@ CUSTOM_FIELDS = {
         "vip": "boolean",
         "birthday": "date",
         "nickname": "text",
+        "seen": {"key": "Zuletzt gesehen 🕑", "type": "timestamp"},
     }
 }
 
@@ -360,10 +361,12 @@ def test_named_custom_fields_are_typed_columns_and_bad_values_are_counted(
         ("anna", "nickname", "Ann"),
         ("anna", "nickname", "Annie"),
         ("anna", "never asked for", "x"),
+        ("anna", "Zuletzt gesehen 🕑", "2026-01-02T03:04:05"),
         ("bert", "Client's points", "12.5"),
         ("bert", "worth", "a lot"),
         ("bert", "vip", ""),
         ("bert", "birthday", "1990-02-30"),
+        ("bert", "Zuletzt gesehen 🕑", "gestern"),
     ]
     load(
         warehouse,
@@ -389,10 +392,11 @@ def test_named_custom_fields_are_typed_columns_and_bad_values_are_counted(
         "vip": True,
         "birthday": date(1990, 2, 28),
         "nickname": "Ann",
+        "seen": datetime(2026, 1, 2, 3, 4, 5),  # noqa: DTZ001 - as above
         "unreadable_custom_fields": 0,
     }
     assert {v for k, v in bert.items() if k in CUSTOM_FIELDS["contacts"]} == {None}
-    assert bert["unreadable_custom_fields"] == 3
+    assert bert["unreadable_custom_fields"] == 4
     assert rows(warehouse, "from duckdb_views() where view_name = 'activity_custom_fields'") == []
 
 

@@ -98,7 +98,7 @@
         (
         {%- for tenant, day in since %}
             {{ 'or ' if not loop.first }}(
-                source_relation = '{{ tenant }}'
+                source_relation = '{{ tenant | replace("'", "''") }}'
                 and observed_at >= {{ crmcom_transforms.add_hours(
                     crmcom_transforms.local_midnight("cast('" ~ day ~ "' as date)"), -3
                 ) }}
