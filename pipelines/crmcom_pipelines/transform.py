@@ -229,7 +229,8 @@ def _arguments(
         *("--project-dir", str(project_dir())),
         *("--profiles-dir", str(work_dir)),
         *("--target-path", str(work_dir / "target")),
-        *("--vars", json.dumps({**known, **variables}, default=str)),
+        # As they are: YAML knows no surrogates, which are JSON's escape of an emoji.
+        *("--vars", json.dumps({**known, **variables}, default=str, ensure_ascii=False)),
         "--partial-parse",
         "--no-write-json",
     ]
