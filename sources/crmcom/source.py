@@ -19,7 +19,7 @@ from dlt.extract import DltResource, DltSource
 from crmcom.errors import SettingsError
 from crmcom.resources import resource
 from crmcom.run import Run
-from crmcom.settings import RESOURCES, Settings, setting
+from crmcom.settings import CREDENTIALS, RESOURCES, Settings, setting
 
 SECTIONS = ("sources", "crmcom")
 
@@ -57,13 +57,18 @@ class Options(BaseConfiguration):
     __section__: ClassVar[str] = "crmcom"
 
 
-def settings_from_config(**given: Any) -> Settings:
+def settings_from_config(section: str = "", **given: Any) -> Settings:
     """The settings from `.dlt/*.toml` and the environment; what is given wins.
 
-    Raises `SettingsError` for what is missing or wrong.
+    A `section` is one below `sources.crmcom`, which what it lacks is taken from. Credentials are
+    not: they say whose data is read. Raises `SettingsError` for what is missing or wrong.
     """
+    sections = (*SECTIONS, section) if section else SECTIONS
     try:
-        options = resolve_configuration(Options(), sections=SECTIONS)
+        options = resolve_configuration(Options(), sections=sections)
+        if section:
+            for name in CREDENTIALS:
+                options[name] = dlt.secrets.get(".".join((*sections, name)), str)
     except ConfigValueCannotBeCoercedException as error:
         # Its own text repeats the value, which may be a secret in the wrong place.
         raise SettingsError(
