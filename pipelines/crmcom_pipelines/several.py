@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crmcom_pipelines.load import exit_code_of
+from crmcom_pipelines.tenants import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,7 +63,7 @@ def for_each(tenants: Iterable[str], act: Callable[[str], Outcome]) -> Outcomes:
         except Exception as error:
             seconds = time.monotonic() - tenant_began_s
             if (code := getattr(error, "exit_code", None)) is not None:
-                found[tenant] = Failure(code, str(error), seconds)
+                found[tenant] = Failure(code, as_written(str(error), tenant), seconds)
             else:
                 found[tenant] = Failure(1, f"{type(error).__name__}: {error}", seconds, error)
     return Outcomes(found, time.monotonic() - began_s)

@@ -108,7 +108,7 @@ def settings_of(tenants: Tenants, **given: Any) -> dict[str, Settings | CrmcomEr
         try:
             found[name] = settings_from_config(name, **given)
         except SettingsError as error:
-            found[name] = SettingsError(_as_written(str(error), name))
+            found[name] = SettingsError(as_written(str(error), name))
     right = [(n, s) for n, s in found.items() if not isinstance(s, CrmcomError)]
     for n, (name, settings) in enumerate(right):
         for other, theirs in right[:n]:
@@ -121,11 +121,12 @@ def settings_of(tenants: Tenants, **given: Any) -> dict[str, Settings | CrmcomEr
     return found
 
 
-def _as_written(text: str, tenant: str) -> str:
+def as_written(text: str, tenant: str) -> str:
     """A message about settings, with their names as they are in the tenant's section."""
-    return text.replace("sources.crmcom.", f"sources.crmcom.{tenant}.").replace(
-        "SOURCES__CRMCOM__", f"SOURCES__CRMCOM__{tenant.upper()}__"
-    )
+    names = "|".join((*NAMES, DATASET))
+    text = re.sub(rf"sources\.crmcom\.(?=(?:{names})\b)", f"sources.crmcom.{tenant}.", text)
+    in_environment = f"SOURCES__CRMCOM__{tenant.upper()}__"
+    return re.sub(rf"SOURCES__CRMCOM__(?=(?:{names.upper()})\b)", in_environment, text)
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -164,7 +165,7 @@ def _dataset(tenant: str, common: str) -> str:
         return f"{common}_{tenant}"
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII):
         raise SettingsError(
-            f"{_as_written('sources.crmcom.dataset', tenant)} is no name for a schema: use "
+            f"{as_written('sources.crmcom.dataset', tenant)} is no name for a schema: use "
             "letters, digits and _"
         )
     return value

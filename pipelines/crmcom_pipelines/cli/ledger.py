@@ -45,11 +45,13 @@ def status(
             click.echo("\n".join(lines))
         return
     of_all: dict[str, dict[str, Any]] = {}
+    codes: list[int] = []
     for place in places:
         try:
             found, lines = _status(destination, database, place, runs)
         except CrmcomError as error:  # a tenant that was never loaded hides no other
             found, lines = _unknown(destination, database, place, error)
+            codes.append(error.exit_code)
         of_all[place.tenant] = found
         if not as_json:
             click.echo(
@@ -57,8 +59,8 @@ def status(
             )
     if as_json:
         print_json({"tenants": of_all})
-    if all("error" in found for found in of_all.values()):
-        ctx.exit(2)
+    if len(codes) == len(places):
+        ctx.exit(codes[0])
 
 
 def _status(
