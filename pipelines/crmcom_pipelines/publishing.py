@@ -215,8 +215,7 @@ class _Views:
             said = f"The rows of all tenants [{view.digest}]"
             if _comments(self._cursor, at).get(None) == said:
                 continue
-            self._drop(at)
-            self._cursor.execute(f"create view {at} as {view.select}")
+            self._replace(at, view.select)
             for statement in (*view.commented(), *self._granted.get(at, [])):
                 self._cursor.execute(statement)
             self._cursor.execute(f"comment on view {at} is {literal(said)}")
@@ -231,6 +230,19 @@ class _Views:
             [list(self._union.sources())],
         )
         return (Column(*row) for row in self._cursor.fetchall())
+
+    def _replace(self, view: _Table, select: str) -> None:
+        """In its place where its columns are the same ones: then views of others on it stay."""
+        from psycopg2.errors import InvalidTableDefinition  # noqa: PLC0415 - an extra's
+
+        self._cursor.execute("savepoint before_view")
+        try:
+            self._cursor.execute(f"create or replace view {view} as {select}")
+        except InvalidTableDefinition:
+            self._cursor.execute("rollback to savepoint before_view")
+            self._drop(view)
+            self._cursor.execute(f"create view {view} as {select}")
+        self._cursor.execute("release savepoint before_view")
 
     def _drop(self, view: _Table) -> None:
         """What was granted on it is kept, for the next one of its name."""

@@ -70,11 +70,13 @@ def test_a_view_that_stays_the_same_is_left_alone(loaded):
     assert before
     publish(connection, "many_two", ["many_two"], UNION)
     assert ask(oid) == before
+    ask("create view public.of_an_analyst as select * from many_reports.account_daily")
     # Without one of them the others' rows are left.
     publish(connection, "many_two", ["many_two"], Union("many", ("many_two",)))
     assert ask("select distinct source_relation from many_reports.account_daily") == [("many_two",)]
     publish(connection, "many_two", ["many_two"], UNION)
     assert len(ask("select distinct source_relation from many_reports.account_daily")) == 2
+    ask("drop view public.of_an_analyst")
 
 
 def test_columns_change_and_what_was_granted_stays(loaded):
