@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crmcom.settings import NAMES
-from crmcom_pipelines.tenants import DATASET, LIST, listed
+from crmcom_pipelines.tenants import DATASET, LIST, OF_DLT, listed
 from crmcom_pipelines.transform import project_dir
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ SOURCE, VARS, OPTIONS = "sources.crmcom", "transforms.crmcom.vars", "pipelines.c
 DEFAULTS = ("destination", "database", "dataset")
 """Options of the command line whose defaults stand in `[pipelines.crmcom]`."""
 
-# A source's options that are dlt's own.
-_DLT = ("crmcom", "crmcom_source", "max_table_nesting", "root_key", "schema_contract")
 _OF_TENANT = (*NAMES, DATASET)
 _CLOSE = 0.8
 
@@ -110,7 +108,7 @@ class _Known:
         self._variables = dbt_variables()
         self._tenants = listed()
         self._paths = {
-            **{f"{SOURCE}.{name}": name for name in (*NAMES, *_DLT, LIST)},
+            **{f"{SOURCE}.{name}": name for name in (*NAMES, *OF_DLT, LIST)},
             **{f"{SOURCE}.{t}.{name}": name for t in self._tenants for name in _OF_TENANT},
             **{f"{VARS}.{name}": name for name in self._variables},
             **{f"{OPTIONS}.{name}": name for name in DEFAULTS},

@@ -35,9 +35,12 @@ if TYPE_CHECKING:
 LIST, DATASET = "tenants", "dataset"
 """The list's name, and that of the one setting of a tenant that is not the source's."""
 
+OF_DLT = ("crmcom", "crmcom_source", "max_table_nesting", "root_key", "schema_contract")
+"""A source's options that are dlt's own."""
+
 FILES = ("secrets.toml", "config.toml")
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_RESERVED = (*NAMES, *RESOURCES, LIST, DATASET, "crmcom")
+_RESERVED = (*NAMES, *RESOURCES, LIST, DATASET, *OF_DLT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +166,10 @@ def _dataset(tenant: str, common: str) -> str:
     value = _setting((tenant, DATASET))
     if value is None:
         return f"{common}_{tenant}"
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_]\w*", value, re.ASCII):
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise SettingsError(
             f"{as_written('sources.crmcom.dataset', tenant)} is no name for a schema: use "
-            "letters, digits and _"
+            "a-z, 0-9 and single _, and begin with a letter"
         )
     return value
 

@@ -28,13 +28,13 @@ def put_back(
 ) -> None:
     """Makes these datasets what they are in the file `published`. None: there is none."""
     schemas = [f"{dataset}{part}" for dataset in datasets for part in ("", *MARTS)]
-    listed = ", ".join(map(literal, schemas))
+    listed = ", ".join(literal(schema.lower()) for schema in schemas)
     for schema in schemas:
         connection.execute(f"drop schema if exists {quoted(schema)} cascade")
     if published is None:
         return
     connection.execute(f"attach {literal(str(published))} as {_PUBLISHED} (read_only)")
-    where = f"where database_name = 'as published' and schema_name in ({listed})"
+    where = f"where database_name = 'as published' and lower(schema_name) in ({listed})"
     there = connection.execute(f"select schema_name from duckdb_schemas() {where}").fetchall()
     for (schema,) in there:
         connection.execute(f"create schema {quoted(schema)}")

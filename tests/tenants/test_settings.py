@@ -118,6 +118,7 @@ def test_the_same_data_twice_is_refused(tmp_path):
         ("one", ""),
         ({"one": {}}, "no list of names"),
         ([1], "no list of names"),
+        (["root_key"], "the name of something else"),
         (["reports"], "crmcom_reports"),
         (["a", "a_staging"], "crmcom_a_staging"),
         (["a'; drop"], "no name for a tenant"),

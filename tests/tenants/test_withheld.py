@@ -7,13 +7,15 @@ import tempfile
 from pathlib import Path
 
 import duckdb
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crmcom.errors import SettingsError
 from crmcom_pipelines.publish import Draft, Workspace
 from crmcom_pipelines.union import Union
 
-DATASETS = ("one", "two", "Three d")
+DATASETS = ("one", "two", "Three_d")
 UNION = Union("all", DATASETS)
 ENDS = ("published", "failed", "killed", "idle", "lost")
 
@@ -113,6 +115,21 @@ def test_the_next_run_goes_on_from_what_was_kept_from_readers(tmp_path):
             assert connection.execute("select n from one.t").fetchall() == [(1,)]
         draft.publish()
     assert seen(file) == {"one": 1, "two": 2}
+
+
+def test_tables_are_never_replaced_by_the_views(tmp_path):
+    """As those of a warehouse that had one tenant."""
+    file = tmp_path / "warehouse.duckdb"
+    with Workspace(file, "all").draft("test") as draft:
+        write(draft.path, "all", 1)
+        draft.publish()
+    with (
+        pytest.raises(SettingsError, match=r'all_reports holds tables.* dataset = "all"'),
+        Workspace(file, "one", UNION).draft("test"),
+    ):
+        raise AssertionError
+    with duckdb.connect(str(file), read_only=True) as connection:
+        assert connection.execute("select n from all_reports.m").fetchall() == [(1,)]
 
 
 def test_a_run_that_wrote_nothing_keeps_nothing_from_readers(tmp_path):

@@ -85,11 +85,13 @@ def _unknown(
     """What is known of a tenant that the warehouse does not tell of."""
     from crmcom_pipelines import attempt
     from crmcom_pipelines.overview import attempted
+    from crmcom_pipelines.tenants import as_written
     from crmcom_pipelines.warehouse import warehouse_at
 
     folder = warehouse_at(destination, database, place.dataset).folder
     last = attempt.last(folder, place.noted_as)
     lines = list(attempted(last)) if last else [str(error)]
+    lines = [as_written(line, place.tenant) for line in lines]
     return {"error": str(error), "last_attempt": last}, lines
 
 

@@ -142,7 +142,7 @@ class Watch:
         if not isinstance(outcome, Outcomes):
             self._summarise(outcome)
             return
-        self.run_id = None  # each tenant had its own
+        self.run_id = self._context.run_id = None  # each tenant had its own
         for tenant, found in outcome.by_tenant.items():
             self._summarise(found, tenant)
 
