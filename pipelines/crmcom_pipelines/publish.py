@@ -163,8 +163,8 @@ class Record:
 class Workspace:
     """The paths of one warehouse. Making one touches no file.
 
-    `union`: what the dataset's marts are a part of. Raises `SettingsError` for a
-    name that DuckDB could not tell from the dataset's.
+    `union`: what the dataset's marts are a part of. Raises `SettingsError` for a name that DuckDB
+    could not tell from the dataset's.
     """
 
     def __init__(self, database: Path, dataset: str, union: Union | None = None) -> None:
@@ -411,6 +411,7 @@ class Draft:
         self._refuse_changed()  # again: copying takes seconds
         coming.replace(published)
         _sync_folder(published.parent)
+        shutil.rmtree(coming.parent)
         self._found, self._behind, self._published = identity, False, True
         self._write_record(Record(identity, behind=False, ahead=self._ahead))
 

@@ -17,7 +17,14 @@ from crmcom_pipelines.cli.options import (
     warehouse_options,
 )
 from crmcom_pipelines.cli.stopping import stoppable
-from crmcom_pipelines.cli.tenancy import Place, place_of, places_of, tenant_option, tenants_option
+from crmcom_pipelines.cli.tenancy import (
+    Place,
+    place_of,
+    places_of,
+    reader_of_settings,
+    tenant_option,
+    tenants_option,
+)
 from crmcom_pipelines.cli.watching import Watch, hook_options, log_options
 
 if TYPE_CHECKING:
@@ -77,7 +84,7 @@ def _run(
     ctx: click.Context, backfill: Range | None, places: Sequence[Place], **options: Any
 ) -> None:
     resources = resources_of(options["resources"])
-    given = given_of(options, resources)
+    settings = reader_of_settings(places[0].tenants, given_of(options, resources))
     watch: Watch = ctx.obj
 
     def run_of(place: Place, progress: Progress) -> Outcome:
@@ -86,7 +93,7 @@ def _run(
         from crmcom_pipelines.misspelt import misspelt
 
         run = Run(
-            place.settings(given),
+            settings(place),
             resources=resources,
             reconcile=options["reconcile"],
             accept_deletions=options["accept_deletions"],

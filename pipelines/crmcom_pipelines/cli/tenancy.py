@@ -12,7 +12,7 @@ import click
 from crmcom.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from crmcom import Settings
     from crmcom_pipelines.tenants import Tenants
@@ -66,15 +66,7 @@ class Place:
 
     def settings(self, given: Mapping[str, Any]) -> Settings:
         """Raises `SettingsError`."""
-        from crmcom import settings_from_config
-        from crmcom_pipelines.tenants import settings_of
-
-        if self.tenants is None:
-            return settings_from_config(**given)
-        found = settings_of(self.tenants, **given)[self.tenant]
-        if isinstance(found, Exception):
-            raise found
-        return found
+        return reader_of_settings(self.tenants, given)(self)
 
     def vars(self, given: Mapping[str, object] | None = None) -> dict[str, object]:
         """dbt's variables. Raises `SettingsError`."""
@@ -89,6 +81,27 @@ class Place:
         if self.tenants and not self.tenant:
             found["crmcom_schema"] = list(self.tenants.union.members)
         return found
+
+
+def reader_of_settings(
+    tenants: Tenants | None, given: Mapping[str, Any]
+) -> Callable[[Place], Settings]:
+    """Tells each place its settings, which are read once. Both raise `SettingsError`: this one
+    where tenants do not go together, the other one for what is wrong with a single one's."""
+    from crmcom import settings_from_config
+    from crmcom_pipelines.tenants import settings_of
+
+    if tenants is None:
+        return lambda _: settings_from_config(**given)
+    read = settings_of(tenants, **given)
+
+    def settings(place: Place) -> Settings:
+        found = read[place.tenant]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return settings
 
 
 def places_of(dataset: str, names: Sequence[str]) -> list[Place]:
