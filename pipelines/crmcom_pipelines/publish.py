@@ -395,11 +395,11 @@ class Draft:
             )
 
     def _replace_published(self) -> None:
-        published = self._at.published
-        coming = self._at.parts_dir / "next" / published.name
-        coming.parent.mkdir(exist_ok=True)
-        _copy(self.path, coming)
-        self._complete(coming)
+        published, coming = self._at.published, self._at.parts_dir / "next"
+        if self._others_ahead or self._at.union:
+            self._complete(coming)
+        else:
+            _copy(self.path, coming)
         # Whoever may read the last one, may read the next one; nobody may write it.
         like = (published if self._found else self.path).stat()
         for owner in ((-1, like.st_gid), (like.st_uid, -1)):
@@ -411,16 +411,17 @@ class Draft:
         self._refuse_changed()  # again: copying takes seconds
         coming.replace(published)
         _sync_folder(published.parent)
-        shutil.rmtree(coming.parent)
         self._found, self._behind, self._published = identity, False, True
         self._write_record(Record(identity, behind=False, ahead=self._ahead))
 
     def _complete(self, coming: Path) -> None:
         """Makes of a copy of the working file what readers are to see."""
-        if not (self._others_ahead or self._at.union):
-            return
+        # A folder of its own, since its views may name the catalog, and so the file.
+        copy = self._at.parts_dir / "complete" / self.path.name
+        copy.parent.mkdir()
+        _copy(self.path, copy)
         try:
-            with duckdb.connect(str(coming), config=MEMORY) as connection:
+            with duckdb.connect(str(copy), config=MEMORY) as connection:
                 if self._others_ahead:
                     published = self._at.published if self._found else None
                     put_back(connection, published, self._others_ahead)
@@ -431,11 +432,12 @@ class Draft:
             if is_full(error):
                 raise OSError(errno.ENOSPC, str(error).strip()) from None
             raise StorageFailed(
-                f"DuckDB cannot complete {coming}: {str(error).strip()}. The last good file is "
-                "kept."
+                f"DuckDB cannot complete {copy}: {str(error).strip()}. The last good file is kept."
             ) from error
-        _checkpoint(coming)
-        _sync_file(coming)
+        _checkpoint(copy)
+        _sync_file(copy)
+        copy.replace(coming)
+        shutil.rmtree(copy.parent)
 
     def _replace_working(self) -> Path | None:
         """Puts `parts/working/` in the place of `working/`. Says where the old file is kept."""
