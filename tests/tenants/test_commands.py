@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 
 import pytest
 from click.testing import CliRunner
@@ -24,7 +23,7 @@ def home(servers, tmp_path_factory):
         {
             "cyprus": of(cyprus),
             "greece": of(greece) | {"api_key": "this-is-another-key"},
-            "malta": of(malta, run_timeout_s=4, dataset="rock"),
+            "malta": of(malta, run_timeout_s=3, dataset="rock"),
         },
         {"page_size": 7},
     )
@@ -75,8 +74,8 @@ def test_reports_are_of_all_or_of_one(home, first):
     balances = reported(home, "balances")
     assert {row["source_relation"] for row in balances} == {"crmcom_cyprus"}
     assert balances == reported(home, "balances", "--tenant", "cyprus")
-    statuses = reported(home, "activity_status")
-    assert {row["source_relation"] for row in statuses} == {"crmcom_cyprus", "rock"}
+    statuses = home.ask("select distinct source_relation from crmcom_reports.activity_status")
+    assert sorted(statuses) == [("crmcom_cyprus",), ("rock",)]
 
 
 def test_status_tells_of_each(home, first):
@@ -107,14 +106,10 @@ def test_a_command_about_one_tenant_names_them(home, monkeypatch):
         assert "did you mean greece?" in found.output, command
 
 
-def test_plan_and_explain_of_one(home, first, servers):
+def test_a_plan_of_one_goes_on_from_its_bookmarks(home, first):
     found = home.call("plan", "--tenant", "cyprus", "--json")
     assert found.code == 0, found.err
     assert found.json["resources"]["contacts"]["mode"] == "incremental"
-    ((contact,),) = home.ask("select min(id) from crmcom_cyprus.contacts")
-    found = home.call("explain", "contact", contact, "--tenant", "cyprus", "--json")
-    assert found.code == 0
-    assert contact in found.out
 
 
 def test_mended_it_is_loaded_and_the_others_stay(home, first, servers):
@@ -125,11 +120,17 @@ def test_mended_it_is_loaded_and_the_others_stay(home, first, servers):
     assert again.code == 0, again.err
     assert set(again.json["tenants"]) == {"greece"}
     assert home.ask("from crmcom_cyprus_reports.balance_summary order by all") == before
-    rows = Counter(row["source_relation"] for row in reported(home, "account_daily"))
-    assert rows == {
+    rows = home.ask("select source_relation, count(*) from crmcom_reports.account_daily group by 1")
+    assert dict(rows) == {
         "crmcom_cyprus": len(servers[0].sandbox.world.truth()["accounts"]),
         "crmcom_greece": len(greece.sandbox.world.truth()["accounts"]),
     }
+
+
+def test_a_past_day_is_told_of_all(home):
+    now = reported(home, "balances")
+    assert len({row["source_relation"] for row in now}) == 2
+    assert reported(home, "balances", "--as-of", now[0]["as_of_date"]) == now
 
 
 def test_each_goes_on_from_its_own_bookmarks(home, first, servers):
@@ -143,22 +144,12 @@ def test_each_goes_on_from_its_own_bookmarks(home, first, servers):
     assert found["accounts"]["rows"] == len(malta.sandbox.world.truth()["accounts"])
 
 
-def test_a_past_day_is_told_of_all(home):
-    now = reported(home, "balances")
-    assert len({row["source_relation"] for row in now}) == 2
-    assert reported(home, "balances", "--as-of", now[0]["as_of_date"]) == now
-
-
 def test_a_person_of_one_tenant_is_erased_and_the_others_stay(home):
     ((contact,),) = home.ask("select min(contact_id) from crmcom_greece_reports.contact_360")
     others = home.ask("from crmcom_cyprus_reports.contact_360 order by all")
     found = home.call("forget", "contact", contact, "--tenant", "greece", "--yes")
     assert found.code == 0, found.err
-    everybody = [row["contact_id"] for row in reported(home, "contact_360")]
-    assert contact not in everybody
+    everybody = home.ask("select source_relation, contact_id from crmcom_reports.contact_360")
+    assert contact not in {person for _, person in everybody}
+    assert {tenant for tenant, _ in everybody} == {"crmcom_cyprus", "crmcom_greece", "rock"}
     assert home.ask("from crmcom_cyprus_reports.contact_360 order by all") == others
-    assert {row["source_relation"] for row in reported(home, "contact_360")} == {
-        "crmcom_cyprus",
-        "crmcom_greece",
-        "rock",
-    }
