@@ -53,18 +53,21 @@ class Attempt:
 
 
 @contextlib.contextmanager
-def recorded(folder: Path, outcome: Outcome) -> Iterator[None]:
+def recorded(folder: Path, outcome: Outcome, tenant: str = "") -> Iterator[None]:
     """Notes that the run begins and how it ends. To be called with the lock held.
+
+    `tenant`: the dataset, where several tenants' runs are noted in one folder.
 
     What cannot be noted stops no run: a full disk has causes of its own.
     """
     begun = Attempt(outcome.run_id, os.getpid(), datetime.now(UTC))
-    _write(folder, begun)
+    file = _file(folder, tenant)
+    _write(file, begun)
     try:
         yield
     except Exception as error:
         code, cause = getattr(error, "exit_code", 1), str(error) or type(error).__name__
-        _write(folder, replace(begun, ended_at=_now(), exit_code=code, causes=[cause]))
+        _write(file, replace(begun, ended_at=_now(), exit_code=code, causes=[cause]))
         raise
     reasons = [f"{name}: {r.reason}" for name, r in outcome.resources.items() if r.reason]
     built = outcome.transformed
@@ -76,13 +79,13 @@ def recorded(folder: Path, outcome: Outcome) -> Iterator[None]:
         published=outcome.published,
         causes=[*reasons, *marts],
     )
-    _write(folder, ended)
+    _write(file, ended)
 
 
-def last(folder: Path) -> dict[str, Any] | None:
+def last(folder: Path, tenant: str = "") -> dict[str, Any] | None:
     """The last attempt as JSON-able values, and what to do next; None where there was none."""
     try:
-        found = msgspec.json.decode(_file(folder).read_bytes(), type=Attempt)
+        found = msgspec.json.decode(_file(folder, tenant).read_bytes(), type=Attempt)
     except (OSError, msgspec.MsgspecError):
         return None
     state: State = "ended"
@@ -110,12 +113,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _file(folder: Path) -> Path:
-    return folder / "last_run.json"
+def _file(folder: Path, tenant: str) -> Path:
+    return folder / (f"last_run.{tenant}.json" if tenant else "last_run.json")
 
 
-def _write(folder: Path, attempt: Attempt) -> None:
-    file = _file(folder)
+def _write(file: Path, attempt: Attempt) -> None:
     part = file.with_suffix(".part")
     with contextlib.suppress(OSError):
         part.write_bytes(msgspec.json.encode(attempt))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from crmcom_pipelines.union import Union
+
 _LEDGER = ("_sync_runs", "_sync_windows", "_rejects")
 _CHILDREN = {
     "contact": ("contact_custom_fields", "contact_tags"),
@@ -82,6 +84,7 @@ def forget(
     unseen: bool = False,
     vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
     on_step: Callable[[str], None] | None = None,
+    union: Union | None = None,
 ) -> Erased:
     """Erases a contact and publishes the file without it. Safe to kill and to repeat.
 
@@ -91,7 +94,7 @@ def forget(
     started_s = time.monotonic()
     step = on_step or (lambda _: None)
     erased = Erased(contact_id)
-    workspace = Workspace(database, dataset)
+    workspace = Workspace(database, dataset, union)
     # The command stands in a file: no ID in it.
     with workspace.draft(f"crmcom forget in {database.name}") as draft:
         erased.notes += [draft.note] if draft.note else []
@@ -112,7 +115,7 @@ def forget(
                 dataset=dataset,
                 vars=vars or {},
                 full_refresh=True,
-                work_dir=workspace.dbt_dir,
+                work_dir=workspace.dbt_of_dataset,
             )
             if not built.ok:
                 erased.transform = built.summary

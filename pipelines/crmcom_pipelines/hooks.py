@@ -57,26 +57,40 @@ def summary_of(result: dict[str, Any], about: dict[str, Any], meaning: str) -> d
     Nothing in it comes from a record: of a failed test only the name, and of an unexpected error
     nothing, since either may quote one.
     """
-    told = {**result, **about}
+    told = {**_without_records(result), **about}
+    if "tenants" in told:
+        told["tenants"] = {name: _without_records(one) for name, one in told["tenants"].items()}
+    return {"text": _text(told, meaning), **told}
+
+
+def _without_records(result: dict[str, Any]) -> dict[str, Any]:
+    told = dict(result)
     transform = told.get("transform")
     if transform is not None:
         told["transform"] = {"ok": transform["ok"], "failed": transform.get("failed", [])}
     if told["exit_code"] == 1 and told.get("error"):
         told["error"] = "unexpected: the log of this run says what"
-    return {"text": _text(told, meaning), **told}
+    return told
 
 
 def _text(told: dict[str, Any], meaning: str) -> str:
-    resources = told["resources"]
     parts = [f"crmcom {told['command']} of {told['database']} on {told['host']}"]
     parts += [f"exit code {told['exit_code']}, {meaning}"]
     if told.get("error") not in (None, meaning):
         parts.append(told["error"])
-    for name, found in resources.items():
-        if found["verdict"] != "proven":
-            parts.append(f"{name} {found['verdict']}: {found['reason'] or 'see crmcom status'}")
+    results = told.get("tenants", {"": told})
+    for tenant, one in results.items():
+        prefix = f"{tenant}: " if tenant else ""
+        if tenant and one["exit_code"]:
+            why = f", {one['error']}" if one.get("error") else ""
+            parts.append(f"{prefix}exit code {one['exit_code']}{why}")
+        for name, found in one["resources"].items():
+            if found["verdict"] != "proven":
+                why = found["reason"] or "see crmcom status"
+                parts.append(f"{prefix}{name} {found['verdict']}: {why}")
+    resources = [found for one in results.values() for found in one["resources"].values()]
     if resources:
-        parts.append(f"{sum(found['rows'] for found in resources.values()):,} rows")
+        parts.append(f"{sum(found['rows'] for found in resources):,} rows")
     parts.append(f"{told['seconds']:.0f} s")
     # A server's own words are in it: no control characters, and nothing that no variable can hold.
     shown = "".join(c if c.isprintable() else " " for c in "; ".join(parts))

@@ -57,7 +57,12 @@ MAY_MISS = (
 
 
 def status(
-    database: Path, dataset: str, *, runs: int = 5, folder: Path | None = None
+    database: Path,
+    dataset: str,
+    *,
+    runs: int = 5,
+    folder: Path | None = None,
+    tenant: str = "",
 ) -> dict[str, Any]:
     """The state of a warehouse, as JSON-able values; times are UTC.
 
@@ -68,12 +73,14 @@ def status(
     `behaviour`: how the tenant's API is known to behave, and what changed in that.
     `last_attempt`: the last run that was begun, whatever became of it; where it published nothing
     it is not among `runs`. Where nothing was ever published, it is all there is. `folder` is where
-    runs keep notes, if not beside the file.
+    runs keep notes, if not beside the file; `tenant` the dataset, where it is one of several
+    tenants.
     """
     workspace = Workspace(database, dataset)
     folder = folder or workspace.folder
     behaviour: Row = msgspec.to_builtins(profile.read(folder, dataset))
-    if not workspace.published.exists() and (begun := attempt.last(folder)):
+    begun = attempt.last(folder, tenant)
+    if begun and not workspace.published.exists():
         return {
             "database": str(database.resolve()),
             "last_attempt": begun,
@@ -84,7 +91,7 @@ def status(
         newest = ask("select max(finished_at) as at from _sync_runs")[0]["at"]
         return {
             "database": str(database.resolve()),
-            "last_attempt": attempt.last(folder),
+            "last_attempt": begun,
             "runs": ask(
                 "select * exclude (_synced_at, _dlt_load_id) from _sync_runs where run_id in "
                 "(select distinct run_id from _sync_runs order by run_id desc limit ?) "

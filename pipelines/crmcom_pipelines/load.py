@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from crmcom import Result, Run
     from crmcom_pipelines.transform import TransformResult
+    from crmcom_pipelines.union import Union
     from crmcom_pipelines.warehouse import Draft
 
 PIPELINE = "crmcom"
@@ -43,7 +44,7 @@ _HIDDEN = (
 TRANSFORM_FAILED = 7
 STOPPED = 130
 """Ctrl-C or a request to end; what a shell says of a program that SIGINT has ended."""
-_PRECEDENCE = (2, 3, 4, TRANSFORM_FAILED, 5, 1)
+_PRECEDENCE = (2, 3, 4, TRANSFORM_FAILED, 5, 6, 1)
 """Where several exit codes apply, the first of these wins."""
 
 
@@ -115,19 +116,21 @@ def sync(
     transform: bool = True,
     vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
     on_step: Callable[[str], None] | None = None,
+    union: Union | None = None,
 ) -> Outcome:
     """One run: load what is new, changed and gone; build the marts; publish the file.
 
     Safe to repeat and to kill at any moment. Raises a `CrmcomError` where nothing could be done
     at all; what one resource came to stands in the outcome. `on_step` is told what begins.
+    `union`: the tenants that this dataset is one of.
     """
     step = on_step or (lambda _: None)
     outcome = Outcome(run.run_id, run.results)
-    warehouse = warehouse_at(destination, database, dataset)
+    warehouse = warehouse_at(destination, database, dataset, union)
     about = {"database": str(database), "dataset": dataset, "destination": destination}
     told = _told(outcome, **about, resources=list(run.resources))
     draft_of = warehouse.draft(f"crmcom sync into {warehouse.name}")
-    with told, draft_of as draft, recorded(draft.folder, outcome):
+    with told, draft_of as draft, recorded(draft.folder, outcome, dataset if union else ""):
         if draft.note:
             outcome.notes.append(draft.note)
         if draft.hide(run.settings):
@@ -157,11 +160,12 @@ def rebuild(
     vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
     full_refresh: bool = False,
     on_step: Callable[[str], None] | None = None,
+    union: Union | None = None,
 ) -> Outcome:
     """Build the marts alone, from what is loaded, and publish them."""
     step = on_step or (lambda _: None)
     outcome = Outcome("", {})
-    warehouse = warehouse_at(destination, database, dataset)
+    warehouse = warehouse_at(destination, database, dataset, union)
     draft_of = warehouse.draft(f"crmcom transform of {warehouse.name}")
     about = {"database": str(database), "dataset": dataset, "destination": destination}
     with _told(outcome, **about), draft_of as draft:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crmcom.settings import NAMES
+from crmcom_pipelines.tenants import DATASET, LIST, OF_DLT, listed
 from crmcom_pipelines.transform import project_dir
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ SOURCE, VARS, OPTIONS = "sources.crmcom", "transforms.crmcom.vars", "pipelines.c
 DEFAULTS = ("destination", "database", "dataset")
 """Options of the command line whose defaults stand in `[pipelines.crmcom]`."""
 
-# A source's options that are dlt's own.
-_DLT = ("crmcom", "crmcom_source", "max_table_nesting", "root_key", "schema_contract")
+_OF_TENANT = (*NAMES, DATASET)
 _CLOSE = 0.8
 
 
@@ -106,8 +106,10 @@ def _ours(path: list[str]) -> bool:
 class _Known:
     def __init__(self) -> None:
         self._variables = dbt_variables()
+        self._tenants = listed()
         self._paths = {
-            **{f"{SOURCE}.{name}": name for name in (*NAMES, *_DLT)},
+            **{f"{SOURCE}.{name}": name for name in (*NAMES, *OF_DLT, LIST)},
+            **{f"{SOURCE}.{t}.{name}": name for t in self._tenants for name in _OF_TENANT},
             **{f"{VARS}.{name}": name for name in self._variables},
             **{f"{OPTIONS}.{name}": name for name in DEFAULTS},
         }
@@ -133,13 +135,22 @@ class _Known:
         """The setting that was probably meant by a path of a file."""
         *sections, key = path.split(".")
         # What stands in a section like the variables' is a variable; elsewhere either.
+        tenant = self._nearest_tenant(sections)
         if any(_is_near(s, "vars") or _is_near(s, "transforms") for s in sections):
             names = {name: f"{VARS}.{name}" for name in self._variables}
+        elif tenant:
+            names = {name: f"{SOURCE}.{tenant}.{name}" for name in _OF_TENANT}
         else:
-            names = {name: f"{SOURCE}.{name}" for name in NAMES}
+            names = {name: f"{SOURCE}.{name}" for name in (*NAMES, LIST)}
             names |= {name: f"{VARS}.{name}" for name in self._variables}
         near = get_close_matches(key.lower(), names, n=1, cutoff=0.5)
         return names[near[0]] if near else ""
+
+    def _nearest_tenant(self, sections: list[str]) -> str:
+        """The tenant whose section is meant; empty where none is."""
+        below = sections[SOURCE.count(".") + 1 :]
+        near = get_close_matches(below[0].lower(), self._tenants, n=1) if below else []
+        return near[0] if near else ""
 
     def meant(self, name: str) -> str | None:
         """The variable that was probably meant by one of the environment, empty where nothing is

@@ -23,7 +23,7 @@ def overview(found: dict[str, Any], database: Path) -> Iterator[str]:
     """
     if not found["runs"]:
         yield f"{found['database']}: nothing was published yet."
-        yield from _attempt(found["last_attempt"])
+        yield from attempted(found["last_attempt"])
         return
     now = max((r["finished_at"] for r in found["runs"] if r["finished_at"]), default=None)
     published = datetime.fromtimestamp(database.stat().st_mtime, UTC)
@@ -32,7 +32,7 @@ def overview(found: dict[str, Any], database: Path) -> Iterator[str]:
     shown = {r["run_id"] for r in found["runs"]}
     last = found["last_attempt"]
     if last and (last["run_id"] not in shown or last["state"] != "ended"):
-        yield from _attempt(last)
+        yield from attempted(last)
     yield from _table("Runs", _RUNS, found["runs"])
     for run in found["runs"]:
         if run["reason"]:
@@ -49,7 +49,7 @@ def overview(found: dict[str, Any], database: Path) -> Iterator[str]:
     yield from _list("What a plain sync may miss until the next reconcile", found["may_miss"])
 
 
-def _attempt(last: dict[str, Any]) -> Iterator[str]:
+def attempted(last: dict[str, Any]) -> Iterator[str]:
     """The last run that was begun, by this machine's clock: the ledger may not have it."""
     how = f"ended with exit {last['exit_code']}" if last["state"] == "ended" else last["state"]
     yield f"The last attempt, run {last['run_id']} of {_time(last['started_at'])}: {how}."

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crmcom import Settings
+    from crmcom_pipelines.union import Union
     from crmcom_pipelines.warehouse import Draft
 
 _LONGEST_DATASET = 63 - len("__build_intermediate")
@@ -68,7 +69,7 @@ class Postgres:
 
     has_marts = True
 
-    def __init__(self, dataset: str, folder: Path) -> None:
+    def __init__(self, dataset: str, folder: Path, union: Union | None = None) -> None:
         if not re.fullmatch("[a-z][a-z0-9]*(_[a-z0-9]+)*", dataset) or (
             len(dataset) > _LONGEST_DATASET
         ):
@@ -76,7 +77,7 @@ class Postgres:
                 f"--dataset {dataset} is no name for schemas of PostgreSQL: use a-z, 0-9 and "
                 f"single _, {_LONGEST_DATASET} characters at most"
             )
-        self._dataset, self._folder = dataset, folder
+        self._dataset, self._folder, self.union = dataset, folder, union
 
     @cached_property
     def credentials(self) -> Any:
@@ -153,7 +154,11 @@ class Postgres:
         me = f"crmcom process {os.getpid()} on {socket.gethostname()}: {command}"
         with self.connected(me) as connection:
             _check_version(connection)
+            from crmcom_pipelines.publishing import refuse_tables
+
             self._lock(connection)
+            if self.union is not None:
+                refuse_tables(connection, self.union)
             ended = self._end_orphans(connection)
             folder = self.folder
             folder.mkdir(parents=True, exist_ok=True)
@@ -313,7 +318,7 @@ class _Draft:
             return False  # raw tables alone, which readers see as they are
         from crmcom_pipelines.publishing import publish
 
-        publish(self._connection, self._dataset, self._built_for)
+        publish(self._connection, self._dataset, self._built_for, self._server.union)
         return True
 
     def cause(self, errors: Sequence[BaseException]) -> CrmcomError | None:

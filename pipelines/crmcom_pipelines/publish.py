@@ -48,9 +48,14 @@ import msgspec
 
 from crmcom.errors import CrmcomError, SettingsError
 from crmcom_pipelines import lock
+from crmcom_pipelines.rewrite import MEMORY
+from crmcom_pipelines.union import clear, create
+from crmcom_pipelines.withheld import put_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from crmcom_pipelines.union import Union
 
 _FICLONE = 0x40049409  # linux/fs.h
 # Both of DuckDB's database headers: a checkpoint that writes anything changes one of them.
@@ -141,11 +146,13 @@ class Record:
 
     `coming` is written before the rename and `published` after it, so that a crash between the
     two does not make a stranger of our own file. `behind`: the working file may hold more.
+    `ahead`: the datasets of which it may, since their last run did not publish them.
     """
 
     published: Identity | None = None
     coming: Identity | None = None
     behind: bool = True
+    ahead: tuple[str, ...] = ()
 
     def judge(self, found: Identity | None) -> Published:
         if found is None:
@@ -156,10 +163,12 @@ class Record:
 class Workspace:
     """The paths of one warehouse. Making one touches no file.
 
-    Raises `SettingsError` for a name that DuckDB could not tell from the dataset's.
+    `union`: what the dataset's marts are a part of. Raises `SettingsError` for a name that DuckDB
+    could not tell from the dataset's.
     """
 
-    def __init__(self, database: Path, dataset: str) -> None:
+    def __init__(self, database: Path, dataset: str, union: Union | None = None) -> None:
+        self.dataset, self.union = dataset, union
         _refuse_ambiguous(database, dataset)
         # The file itself, so that every way to it meets the same lock, and a symlink stays one.
         self.published = Path(os.path.realpath(database.expanduser()))
@@ -168,6 +177,8 @@ class Workspace:
         self.working = self.folder / "working" / self.published.name
         self.pipelines_dir = self.folder / "pipelines"
         self.dbt_dir = self.folder / "dbt"
+        # Of several tenants each has its own, so that none throws away what dbt keeps of another.
+        self.dbt_of_dataset = self.dbt_dir / dataset if union else self.dbt_dir
         self.aside_dir = self.folder / "aside"
         self.parts_dir = self.folder / "parts"
         self.record_file = self.folder / "record.json"
@@ -185,6 +196,7 @@ class Workspace:
                 self.make_folder()
                 stack.enter_context(lock.hold(self.lock_file, command=command))
                 draft = Draft(self)
+                stack.callback(draft.close)
             yield draft
 
     def holder(self) -> lock.Holder | None:
@@ -209,7 +221,8 @@ class Workspace:
             working=self.working.exists(),
             ever_published=record.published is not None,
         )
-        if how is Origin.CONTINUED and (record.behind or not found) and self.holder() is None:
+        has_more = record.behind or self.dataset in record.ahead or not found
+        if how is Origin.CONTINUED and has_more and self.holder() is None:
             return self.working
         return self.published if found and how is not Origin.STARTED_OVER else None
 
@@ -255,9 +268,17 @@ class Draft:
         )
         self._make_ready()
         self._behind = record.behind and self.origin is Origin.CONTINUED
+        ahead = set(record.ahead if self.origin is Origin.CONTINUED else ())
+        self._was_ahead = workspace.dataset in ahead
+        self._others_ahead = tuple(sorted(ahead - {workspace.dataset}))
         if obstacle := self._obstacle():
             self.note = f"{self.note} Until this is settled, nothing can be published: {obstacle}"
-        self._write_record(Record(published=self._found))
+        if workspace.union is not None and self.path.exists():
+            with duckdb.connect(str(self.path)) as connection:
+                clear(connection, workspace.union)
+        self._began_with = Identity.of(self.path)
+        self._published = False
+        self._write_record(Record(published=self._found, ahead=self._ahead))
 
     def publish(self, *, changed: bool = True) -> bool:
         """Puts the working file in the published one's place, for all readers at once.
@@ -271,12 +292,22 @@ class Draft:
             return False
         with explained(f"publish {self._at.published}"):
             if not (changed or self._behind) and self._found:
-                self._write_record(Record(published=self._found, behind=False))
+                self._published = True
+                self._write_record(Record(self._found, behind=False, ahead=self._ahead))
                 return False
             self._refuse_changed()
             _checkpoint(self.path)
             self._replace_published()
         return True
+
+    def close(self) -> None:
+        """Notes where nothing was written after all, so that nothing is kept from readers."""
+        if self._published or self._was_ahead or _wal(self.path):
+            return
+        with contextlib.suppress(OSError):  # then it is kept from them, until the next run
+            if Identity.of(self.path) == self._began_with:
+                self._published = True
+                self._write_record(Record(self._found, behind=self._behind, ahead=self._ahead))
 
     def replace(self, change: Callable[[Path], Path]) -> None:
         """Puts another file in the working one's place. `change` makes it from a copy that it
@@ -308,6 +339,11 @@ class Draft:
         for folder in (at.aside_dir, at.pipelines_dir, at.dbt_dir):
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(exist_ok=True)
+
+    @property
+    def _ahead(self) -> tuple[str, ...]:
+        own = () if self._published else (self._at.dataset,)
+        return (*self._others_ahead, *own)
 
     def _make_folders(self) -> None:
         at = self._at
@@ -360,7 +396,10 @@ class Draft:
 
     def _replace_published(self) -> None:
         published, coming = self._at.published, self._at.parts_dir / "next"
-        _copy(self.path, coming)
+        if self._others_ahead or self._at.union:
+            self._complete(coming)
+        else:
+            _copy(self.path, coming)
         # Whoever may read the last one, may read the next one; nobody may write it.
         like = (published if self._found else self.path).stat()
         for owner in ((-1, like.st_gid), (like.st_uid, -1)):
@@ -368,12 +407,37 @@ class Draft:
                 os.chown(coming, *owner)
         coming.chmod(like.st_mode & 0o444)
         identity = Identity.of(coming)
-        self._write_record(Record(published=self._found, coming=identity))
+        self._write_record(Record(self._found, coming=identity, ahead=self._ahead))
         self._refuse_changed()  # again: copying takes seconds
         coming.replace(published)
         _sync_folder(published.parent)
-        self._found, self._behind = identity, False
-        self._write_record(Record(published=identity, behind=False))
+        self._found, self._behind, self._published = identity, False, True
+        self._write_record(Record(identity, behind=False, ahead=self._ahead))
+
+    def _complete(self, coming: Path) -> None:
+        """Makes of a copy of the working file what readers are to see."""
+        # A folder of its own, since its views may name the catalog, and so the file.
+        copy = self._at.parts_dir / "complete" / self.path.name
+        copy.parent.mkdir()
+        _copy(self.path, copy)
+        try:
+            with duckdb.connect(str(copy), config=MEMORY) as connection:
+                if self._others_ahead:
+                    published = self._at.published if self._found else None
+                    put_back(connection, published, self._others_ahead)
+                if self._at.union is not None:
+                    clear(connection, self._at.union)
+                    create(connection, self._at.union)
+        except duckdb.Error as error:
+            if is_full(error):
+                raise OSError(errno.ENOSPC, str(error).strip()) from None
+            raise StorageFailed(
+                f"DuckDB cannot complete {copy}: {str(error).strip()}. The last good file is kept."
+            ) from error
+        _checkpoint(copy)
+        _sync_file(copy)
+        copy.replace(coming)
+        shutil.rmtree(copy.parent)
 
     def _replace_working(self) -> Path | None:
         """Puts `parts/working/` in the place of `working/`. Says where the old file is kept."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from dlt import Pipeline
 
+    from crmcom_pipelines.union import Union
+
 HISTORY = {"accounts": "account_observations", "activities": "activity_versions"}
 """What each resource has that the API cannot give again."""
 
@@ -60,6 +62,7 @@ def reset(
     transform: bool = True,
     vars: Mapping[str, object] | None = None,  # noqa: A002 - dbt's own word
     on_step: Callable[[str], None] | None = None,
+    union: Union | None = None,
 ) -> Reset:
     """Forget the bookmarks of a resource; with `rows`, its rows and their children too.
 
@@ -68,7 +71,7 @@ def reset(
     """
     step = on_step or (lambda _: None)
     done = Reset(resource)
-    workspace = Workspace(database, dataset)
+    workspace = Workspace(database, dataset, union)
     with workspace.draft(f"crmcom reset of {database.name}") as draft:
         if draft.note:
             done.notes.append(draft.note)
@@ -86,7 +89,12 @@ def reset(
             from crmcom_pipelines.transform import transform as build
 
             step("transform")
-            built = build(draft.path, dataset=dataset, vars=vars or {}, work_dir=workspace.dbt_dir)
+            built = build(
+                draft.path,
+                dataset=dataset,
+                vars=vars or {},
+                work_dir=workspace.dbt_of_dataset,
+            )
             if not built.ok:
                 done.exit_code = TRANSFORM_FAILED
                 done.notes.append(

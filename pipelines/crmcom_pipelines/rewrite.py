@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MARTS = ("_reports", "_intermediate", "_staging", "_load", "_unit_tests")
 """Schemas beside the dataset's own that are made from it."""
 
-_MEMORY: dict[str, Any] = {"memory_limit": "1GB", "threads": 1}
+MEMORY: dict[str, Any] = {"memory_limit": "1GB", "threads": 1}
 _NEW = "crmcom_rewritten"
 
 
@@ -101,7 +101,7 @@ def rewrite(draft: Draft, dataset: str, change: Callable[[Dataset], None]) -> No
 
     def changed(copy: Path) -> Path:
         new = copy.with_name("new.duckdb")
-        with duckdb.connect(str(copy), config=_MEMORY) as connection:
+        with duckdb.connect(str(copy), config=MEMORY) as connection:
             change(Dataset(connection, dataset))
             for suffix in MARTS:
                 connection.execute(f"drop schema if exists {quoted(dataset + suffix)} cascade")

@@ -172,7 +172,7 @@ class _Reader:
         schemas = {copy.schema for copy in copies if copy.schema.endswith("_intermediate")}
         for schema in schemas:
             ((at,),) = self._ask(
-                f"select extract(epoch from at)::bigint from {quoted(schema, STAMP)}"
+                f"select extract(epoch from max(at))::bigint from {quoted(schema, STAMP)}"
             )
             os.utime(self._path, (at, at))
         return self._path

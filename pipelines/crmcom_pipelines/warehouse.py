@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crmcom_pipelines.publish import Draft as FileDraft
     from crmcom_pipelines.publish import Workspace
     from crmcom_pipelines.transform import TransformResult
+    from crmcom_pipelines.union import Union
 
 STAGING = "%s_load"
 """dlt's staging dataset; its default, `%s_staging`, is where the `stg_*` views live."""
@@ -127,28 +128,31 @@ def duckdb_target(file: Path, *, read_only: bool = False) -> Any:
     return dlt.destinations.duckdb(credentials, staging_dataset_name_layout=STAGING)
 
 
-def warehouse_at(destination: str, database: Path, dataset: str) -> Warehouse:
+def warehouse_at(
+    destination: str, database: Path, dataset: str, union: Union | None = None
+) -> Warehouse:
+    """`union`: what the dataset's marts are a part of, where there are several tenants."""
     if destination == "duckdb":
-        return DuckDBFile(database, dataset)
+        return DuckDBFile(database, dataset, union)
     if destination == "postgres":
         from crmcom_pipelines.postgres import Postgres
 
         # Absolute: dbt works in the folder of its project.
-        return Postgres(dataset, database.expanduser().absolute().parent / ".crmcom")
+        return Postgres(dataset, database.expanduser().absolute().parent / ".crmcom", union)
     return Elsewhere(destination, database, dataset)
 
 
 class _OfOneMachine:
     """What locks and works in a folder of this machine, beside `database`."""
 
-    def __init__(self, database: Path, dataset: str) -> None:
-        self._database, self._dataset = database, dataset
+    def __init__(self, database: Path, dataset: str, union: Union | None = None) -> None:
+        self._database, self._dataset, self._union = database, dataset, union
 
     @property
     def workspace(self) -> Workspace:
         from crmcom_pipelines.publish import Workspace
 
-        return Workspace(self._database, self._dataset)
+        return Workspace(self._database, self._dataset, self._union)
 
     @property
     def folder(self) -> Path:
@@ -169,8 +173,8 @@ class DuckDBFile(_OfOneMachine):
 
     has_marts = True
 
-    def __init__(self, database: Path, dataset: str) -> None:
-        super().__init__(database, dataset)
+    def __init__(self, database: Path, dataset: str, union: Union | None = None) -> None:
+        super().__init__(database, dataset, union)
         self.name, self.address = database.name, str(database.resolve())
 
     def reports(self, names: Sequence[str]) -> AbstractContextManager[Path]:  # noqa: ARG002 - all are there
@@ -233,7 +237,7 @@ class _FileDraft:
             dataset=self._dataset,
             vars=variables,
             full_refresh=full_refresh,
-            work_dir=self._workspace.dbt_dir,
+            work_dir=self._workspace.dbt_of_dataset,
         )
 
     def publish(self) -> bool:

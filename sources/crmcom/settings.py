@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RESOURCES = ("contacts", "accounts", "activities")
+CREDENTIALS = ("api_key", "access_token", "username", "password", "secret_key")
+"""The settings that say who we are."""
 MIN_KEY = 16
 """Characters of `privacy_key`; a short one can be tried out."""
 

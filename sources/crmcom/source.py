@@ -19,7 +19,7 @@ from dlt.extract import DltResource, DltSource
 from crmcom.errors import SettingsError
 from crmcom.resources import resource
 from crmcom.run import Run
-from crmcom.settings import RESOURCES, Settings, setting
+from crmcom.settings import CREDENTIALS, RESOURCES, Settings, setting
 
 SECTIONS = ("sources", "crmcom")
 
@@ -57,13 +57,23 @@ class Options(BaseConfiguration):
     __section__: ClassVar[str] = "crmcom"
 
 
-def settings_from_config(**given: Any) -> Settings:
+def _options_of(section: str) -> Options:
+    """Those that stand in this section alone: dlt would put a common one of the environment
+    before one that a file has of the section."""
+    spec: Any = type("OptionsOf", (Options,), {"__section__": section})
+    options: Options = configspec(spec)()
+    return options
+
+
+def settings_from_config(section: str = "", **given: Any) -> Settings:
     """The settings from `.dlt/*.toml` and the environment; what is given wins.
 
-    Raises `SettingsError` for what is missing or wrong.
+    A `section` is one below `sources.crmcom`, which what it lacks is taken from. Credentials are
+    not: they say whose data is read. Raises `SettingsError` for what is missing or wrong.
     """
     try:
         options = resolve_configuration(Options(), sections=SECTIONS)
+        own = resolve_configuration(_options_of(section), sections=SECTIONS) if section else options
     except ConfigValueCannotBeCoercedException as error:
         # Its own text repeats the value, which may be a secret in the wrong place.
         raise SettingsError(
@@ -73,7 +83,9 @@ def settings_from_config(**given: Any) -> Settings:
     except ConfigProviderException as error:
         why = str(error).splitlines()[-1]
         raise SettingsError(f".dlt/{error.provider_name} is no TOML: {why}") from None
-    found = {f.name: getattr(options, f.name) for f in fields(Settings)}
+    found = {f.name: getattr(own, f.name) for f in fields(Settings)}
+    common = (name for name, v in found.items() if v is None and name not in CREDENTIALS)
+    found |= {name: getattr(options, name) for name in common}
     chosen = found | {name: value for name, value in given.items() if value is not None}
     # An empty place in a file that `dlt init` wrote is a setting that is not set.
     is_set = {name: v for name, v in chosen.items() if v not in (None, TYPE_EXAMPLES["text"])}

@@ -12,11 +12,12 @@ import click
 
 from crmcom_pipelines.cli.options import (
     RESOURCES,
+    given_of,
     options,
     resources_of,
-    settings_of,
     warehouse_options,
 )
+from crmcom_pipelines.cli.tenancy import place_of, tenant_option
 
 if TYPE_CHECKING:
     from crmcom.findings import Finding
@@ -25,6 +26,7 @@ _MARKS = {True: "✓", False: "✗", None: "?"}
 
 check_options = options(
     warehouse_options,
+    tenant_option,
     click.option("--base-url", help="Default: the setting sources.crmcom.base_url."),
     click.option(
         "--resources", default=",".join(RESOURCES), show_default=True, help="Which to ask about."
@@ -52,12 +54,14 @@ def check(ctx: click.Context, /, **options: Any) -> None:
     resources = resources_of(options["resources"])
     # What the client would log is said by the findings.
     logging.getLogger("crmcom").setLevel(logging.ERROR)
+    place = place_of(options["dataset"], options["tenant"], "check")
+    given = given_of({**options, "full_scan": False}, resources)
     checked = checking.check(
-        lambda: settings_of({**options, "full_scan": False}, resources),
+        lambda: place.settings(given),
         misspelt,
         resources=resources,
         database=options["database"],
-        dataset=options["dataset"],
+        dataset=place.dataset,
         destination=options["destination"],
     )
     if options["as_json"]:

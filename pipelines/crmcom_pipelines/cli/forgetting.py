@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from crmcom_pipelines.cli.options import warehouse_options
+from crmcom_pipelines.cli.tenancy import place_of, tenant_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @click.argument("kind", type=click.Choice(["contact"]))
 @click.argument("record_id", metavar="ID")
 @warehouse_options
+@tenant_option
 @click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
 @click.option("--unseen", is_flag=True, help="Keep the ID out, though nothing is known of it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -34,6 +36,7 @@ def forget(
     destination: str,
     database: Path,
     dataset: str,
+    tenant: str | None,
     yes: bool,
     unseen: bool,
     as_json: bool,
@@ -48,18 +51,18 @@ def forget(
     record_id = record_id.strip()
     if not record_id:
         raise click.BadParameter("it is empty", param_hint="ID")
+    place = place_of(dataset, tenant, "forget")
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise click.UsageError(
                 "forget asks whether it is meant: add --yes where nobody answers"
             )
         click.confirm(
-            f"Erase {kind} {record_id} from {database}, and from its reports of past days? "
-            "This cannot be undone",
+            f"Erase {kind} {record_id}{place.of_tenant} from {database}, and from its reports "
+            "of past days? This cannot be undone",
             abort=True,
             err=True,
         )
-    from crmcom_pipelines.config import dbt_vars
     from crmcom_pipelines.forget import forget as erase
     from crmcom_pipelines.progress import Progress
 
@@ -67,10 +70,11 @@ def forget(
         erased = erase(
             record_id,
             database=database,
-            dataset=dataset,
+            dataset=place.dataset,
             unseen=unseen,
-            vars=dbt_vars(),
+            vars=place.vars(),
             on_step=progress.step,
+            union=place.union,
         )
     if as_json:
         click.echo(json.dumps(erased.as_json()))

@@ -1,7 +1,5 @@
 """The options that commands share, and what is read from them."""
 
-# ruff: noqa: PLC0415 - dlt, dbt and their kin take seconds to import: `--help` must not wait
-
 from __future__ import annotations
 
 import tomllib
@@ -13,8 +11,6 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from crmcom import Settings
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -99,13 +95,12 @@ run_options = options(
 )
 
 
-def settings_of(options: dict[str, Any], resources: tuple[str, ...]) -> Settings:
-    from crmcom import settings_from_config
-
+def given_of(options: dict[str, Any], resources: tuple[str, ...]) -> dict[str, Any]:
+    """Settings that the command line gives."""
     given: dict[str, Any] = {"base_url": options["base_url"]}
     if options["full_scan"]:
         given["full_scan"] = [r for r in resources if r != "accounts"]
-    return settings_from_config(**given)
+    return given
 
 
 def resources_of(text: str) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crmcom_pipelines.cli.options import resources_of, run_options, settings_of
+from crmcom_pipelines.cli.options import given_of, resources_of, run_options
+from crmcom_pipelines.cli.tenancy import place_of, tenant_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ Example: crmcom plan
          crmcom plan --reconcile --json"""
 )
 @run_options
+@tenant_option
 @click.pass_context
 def plan(ctx: click.Context, /, **options: Any) -> None:
     """What the next sync will ask: windows, accounts, requests, time, and whether all is listed.
@@ -37,7 +39,8 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     from crmcom_pipelines.plan import plan
 
     resources = resources_of(options["resources"])
-    settings = settings_of(options, resources)
+    place = place_of(options["dataset"], options["tenant"], "plan")
+    settings = place.settings(given_of(options, resources))
     run = Run(
         replace(settings, request_timeout_s=min(settings.request_timeout_s, TIMEOUT_S)),
         resources=resources,
@@ -48,7 +51,7 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     found = plan(
         run,
         database=options["database"],
-        dataset=options["dataset"],
+        dataset=place.dataset,
         destination=options["destination"],
     )
     if options["as_json"]:

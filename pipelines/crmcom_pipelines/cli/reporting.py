@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from crmcom_pipelines.cli.options import moment_of, warehouse_options
+from crmcom_pipelines.cli.tenancy import Place, complete_tenants, report_place_of
 
 
 def _complete_reports(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
@@ -33,6 +34,12 @@ Example: crmcom report overdue --format csv --output overdue.csv
     "--all", "everything", is_flag=True, help="Every report, each to a file in the folder --output."
 )
 @warehouse_options
+@click.option(
+    "--tenant",
+    metavar="NAME",
+    shell_complete=complete_tenants,
+    help="Of one of sources.crmcom.tenants alone. Default: of all of them.",
+)
 @click.option(
     "--format",
     "file_format",
@@ -60,6 +67,7 @@ def report(
     destination: str,
     database: Path,
     dataset: str,
+    tenant: str | None,
     file_format: str,
     output: Path | None,
     limit: int | None,
@@ -90,13 +98,15 @@ def report(
         from crmcom_pipelines.warehouse import warehouse_at
 
         source = None
+        place = report_place_of(dataset, tenant)
+        dataset = place.dataset
         known = moment_of("--known-at", known_at).astimezone(UTC) if known_at else None
         moment = known and known.replace(tzinfo=None)
         names = _needed(name, file_format)
         warehouse = warehouse_at(destination, database, dataset)
         if as_of or moment:
             source = stack.enter_context(warehouse.history(names[:1]))
-            database = _past(stack, names, source, dataset, as_of, moment)
+            database = _past(stack, names, source, place, as_of, moment)
         else:
             database = stack.enter_context(warehouse.reports(names))
         options: dict[str, Any] = {
@@ -140,7 +150,7 @@ def _past(  # noqa: PLR0917 - private, called once
     stack: ExitStack,
     names: tuple[str, ...],
     database: Path,
-    dataset: str,
+    place: Place,
     as_of: str | None,
     known_at: datetime | None,
 ) -> Path:
@@ -151,15 +161,13 @@ def _past(  # noqa: PLR0917 - private, called once
     day = moment_of("--as-of", as_of).date() if as_of else None
     with Progress(sys.stderr, quiet=not sys.stderr.isatty()) as progress:
         progress.step("working out what was known then")
-        from crmcom_pipelines.config import dbt_vars
-
         return stack.enter_context(
             as_known(
                 *names,
                 database=database,
-                dataset=dataset,
+                dataset=place.dataset,
                 as_of=day,
                 known_at=known_at,
-                vars=dbt_vars(),
+                vars=place.vars(),
             )
         )

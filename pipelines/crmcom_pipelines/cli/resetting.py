@@ -12,6 +12,7 @@ import click
 
 from crmcom_pipelines.cli.options import RESOURCES, warehouse_options
 from crmcom_pipelines.cli.stopping import stoppable
+from crmcom_pipelines.cli.tenancy import place_of, tenant_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,7 @@ Example: crmcom reset contacts
     help="With --rows: delete also what the API cannot give again.",
 )
 @warehouse_options
+@tenant_option
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_context
@@ -48,6 +50,7 @@ def reset(
     destination: str,
     database: Path,
     dataset: str,
+    tenant: str | None,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -61,19 +64,20 @@ def reset(
         raise click.UsageError(f"reset works on duckdb only so far, not on {destination}")
     if history and not rows:
         raise click.UsageError("--history goes with --rows: say both, or neither")
+    place = place_of(dataset, tenant, "reset")
     if not yes:
-        _confirm(resource, database, rows=rows, history=history)
+        _confirm(f"{resource}{place.of_tenant}", database, rows=rows, history=history)
     with stoppable(ctx):
-        from crmcom_pipelines.config import dbt_vars
         from crmcom_pipelines.reset import reset
 
         done = reset(
             resource,
             database=database,
-            dataset=dataset,
+            dataset=place.dataset,
             rows=rows,
             history=history,
-            vars=dbt_vars(),
+            vars=place.vars(),
+            union=place.union,
         )
     done.notes.append(NEXT.format(resource))
     if done.deleted.get("activities"):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from crmcom import Run
     from crmcom_pipelines.load import Outcome
     from crmcom_pipelines.progress import Progress
+    from crmcom_pipelines.several import Failure, Outcomes
     from crmcom_pipelines.telemetry import Telemetry
 
 log = logging.getLogger("crmcom")
@@ -133,13 +134,28 @@ class Watch:
         if self._telemetry is not None:
             self._telemetry.follow(run)
 
-    def ends(self, outcome: Outcome) -> None:
-        """What the run came to, for people; events have told it to programs."""
-        from crmcom_pipelines.cli.summary import summarise
+    def ends(self, outcome: Outcome | Outcomes) -> None:
+        """What the run came to, or each tenant's, for people; events have told it to programs."""
+        from crmcom_pipelines.several import Outcomes
 
         self._result = outcome.as_json()
-        if self.log_format == "text" and (outcome.exit_code or not self.quiet):
-            summarise(outcome)
+        if not isinstance(outcome, Outcomes):
+            self._summarise(outcome)
+            return
+        self.run_id = self._context.run_id = None  # each tenant had its own
+        for tenant, found in outcome.by_tenant.items():
+            self._summarise(found, tenant)
+
+    def _summarise(self, found: Outcome | Failure, tenant: str = "") -> None:
+        from crmcom_pipelines.cli.summary import summarise
+        from crmcom_pipelines.several import Failure
+
+        if isinstance(found, Failure):
+            self.says(f"tenant {tenant}: {found.error}", found.exit_code, found.cause)
+        elif self.log_format == "text" and (found.exit_code or not self.quiet):
+            if tenant:
+                click.echo(f"tenant {tenant}", err=True)
+            summarise(found)
 
     def says(self, error: str, code: int, cause: BaseException | None = None) -> None:
         """Why a command ended. `cause`: of what was not expected."""
