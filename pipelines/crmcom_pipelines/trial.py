@@ -20,6 +20,7 @@ from crmcom_pipelines.publish import (
     PublishBlocked,
     StorageFailed,
     Workspace,
+    check_dataset,
     explained,
 )
 
@@ -31,6 +32,7 @@ ROOM_BYTES = 500_000_000
 def destination(name: str, database: Path, dataset: str) -> Finding:
     """Whether a destination can be created, written, read and renamed in."""
     try:
+        check_dataset(dataset)
         if name == "duckdb":
             return _duckdb(Workspace(database, dataset))
         return _elsewhere(name, dataset)
