@@ -252,7 +252,7 @@ async def test_the_deadline_does_not_hide_the_cause(tools):
     """Whoever has waited that long is told what for."""
     page = tools.Say(200, b"<html>Sign in")
     async with tools.Server([page]) as server, tools.client(server, run_timeout_s=5) as client:
-        with pytest.raises(DeadlineExceeded, match="RUN_TIMEOUT_S.*a web page") as caught:
+        with pytest.raises(DeadlineExceeded, match=r"RUN_TIMEOUT_S.*a web page") as caught:
             await client.get(tools.account())
     assert caught.value.evidence.status == 200
 
