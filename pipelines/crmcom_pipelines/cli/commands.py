@@ -40,8 +40,10 @@ class Commands(click.Group):
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         args = list(sys.argv[1:] if args is None else args)
-        # dlt tells its makers of each run as soon as it is imported.
+        # dlt reads these as soon as it is imported: it would tell its makers of each run, and
+        # people what is of no use to them.
         os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+        os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
         name = next((arg for arg in args if arg in self.commands), None)
         knows = {str(p.name) for p in self.commands[name].params} if name else set()
         with Watch(args, name, knows) as watch:
