@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crmcom_pipelines.cli.stopping import Stopped
 from crmcom_pipelines.cli.watching import STOPPED, Watch
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def _told(watch: Watch, error: BaseException) -> tuple[str, int]:
             error.show()
     elif isinstance(error, click.Abort | KeyboardInterrupt):
         what, code = "stopped", STOPPED
-        watch.says("Stopped. What was committed is kept; run the same command to go on.", code)
+        done = str(error) if isinstance(error, Stopped) else "Nothing was changed."
+        watch.says(f"Stopped. {done}", code)
     elif hasattr(error, "exit_code"):
         what, code = str(error), error.exit_code
         watch.says(what, code)

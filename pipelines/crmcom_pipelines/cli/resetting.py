@@ -16,6 +16,8 @@ from crmcom_pipelines.cli.stopping import stoppable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from crmcom_pipelines.cli.watching import Watch
+
 NEXT = "the next `crmcom sync` reads all {} again"
 NO_DETAILS = (
     "details of activities, such as completion dates, went with their rows; a sync with "
@@ -63,7 +65,8 @@ def reset(
         raise click.UsageError("--history goes with --rows: say both, or neither")
     if not yes:
         _confirm(resource, database, rows=rows, history=history)
-    with stoppable(ctx):
+    watch: Watch = ctx.obj
+    with stoppable(ctx), watch.progress() as progress:
         from crmcom_pipelines.config import dbt_vars
         from crmcom_pipelines.reset import reset
 
@@ -74,6 +77,7 @@ def reset(
             rows=rows,
             history=history,
             vars=dbt_vars(),
+            on_step=progress.step,
         )
     done.notes.append(NEXT.format(resource))
     if done.deleted.get("activities"):
@@ -93,5 +97,4 @@ def _confirm(resource: str, database: Path, *, rows: bool, history: bool) -> Non
     what += " and their history, which nothing brings back" if history else ""
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask for a confirmation: add --yes")
-    if not click.confirm(f"{what}, in {database}?", err=True):
-        raise click.UsageError("nothing was changed")
+    click.confirm(f"{what}, in {database}?", abort=True, err=True)
