@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crmcom.errors import CrmcomError
 from crmcom_pipelines.load import exit_code_of, pipeline_on, quiet_dlt, without_pandas
 from crmcom_pipelines.marts import connect
-from crmcom_pipelines.publish import Workspace
+from crmcom_pipelines.publish import Workspace, chain
+from crmcom_pipelines.refusals import refusal
 from crmcom_pipelines.warehouse import duckdb_target
 
 if TYPE_CHECKING:
@@ -138,29 +140,27 @@ def plan(
         notes.append(
             f"{holder} is at work on this warehouse: this plan is what it would be without that"
         )
-    with (
-        quiet_dlt(),
-        without_pandas(),
-        _pipeline(workspace, dataset, destination) as pipeline,
-    ):
-        from dlt.destinations.exceptions import DestinationConnectionError
-
-        from crmcom.errors import SettingsError
-
+    with quiet_dlt(), without_pandas():
+        failure: CrmcomError | None = None
         try:
-            pipeline.sync_destination()
-            found = asyncio.run(_forecast(run, pipeline))
-            rate = _observed(pipeline) or _assumed(run, found)
-        except DestinationConnectionError as error:
-            text = run.settings.scrub(str(error).splitlines()[0])
-            raise SettingsError(
-                f"the destination {destination} cannot be reached: {text}"
-            ) from None
-        if not pipeline.state.get("sources") and workspace.published.exists():
-            notes.append(
-                f"{database} has no dataset {dataset}, so the next sync would begin with nothing: "
-                "name another with --dataset if that is not meant"
-            )
+            with _pipeline(workspace, dataset, destination) as pipeline:
+                pipeline.sync_destination()
+                found = asyncio.run(_forecast(run, pipeline))
+                rate = _observed(pipeline) or _assumed(run, found)
+                loaded = bool(pipeline.state.get("sources"))
+        except CrmcomError:
+            raise
+        except Exception as error:
+            failure = refusal(destination, chain(error))
+            if failure is None:
+                raise
+        if failure is not None:
+            raise failure
+    if not loaded and workspace.published.exists():
+        notes.append(
+            f"{database} has no dataset {dataset}, so the next sync would begin with nothing: "
+            "name another with --dataset if that is not meant"
+        )
     return Outlook(found.resources, rate, found.asked, [*notes, *found.notices])
 
 

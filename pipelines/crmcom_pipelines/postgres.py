@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError, SettingsError, Unavailable
 from crmcom_pipelines import lock
-from crmcom_pipelines.publish import NoSpace
+from crmcom_pipelines.publish import NoSpace, check_dataset
 from crmcom_pipelines.transform import CannotAsk, TransformResult, run_project
 from crmcom_pipelines.warehouse import STAGING
 
@@ -70,13 +70,7 @@ class Postgres:
     has_marts = True
 
     def __init__(self, dataset: str, folder: Path, union: Union | None = None) -> None:
-        if not re.fullmatch("[a-z][a-z0-9]*(_[a-z0-9]+)*", dataset) or (
-            len(dataset) > _LONGEST_DATASET
-        ):
-            raise SettingsError(
-                f"--dataset {dataset} is no name for schemas of PostgreSQL: use a-z, 0-9 and "
-                f"single _, {_LONGEST_DATASET} characters at most"
-            )
+        check_dataset(dataset, _LONGEST_DATASET)
         self._dataset, self._folder, self.union = dataset, folder, union
 
     @cached_property

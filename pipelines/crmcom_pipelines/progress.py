@@ -31,6 +31,8 @@ TELLING_S = 3.0
 
 _DOING = {
     "load": "reading the API",
+    "erase": "erasing the person",
+    "reset": "forgetting how far it was read",
     "transform": "building the marts",
     "publish": "publishing the file",
 }

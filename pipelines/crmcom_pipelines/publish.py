@@ -37,6 +37,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -164,10 +165,11 @@ class Workspace:
     """The paths of one warehouse. Making one touches no file.
 
     `union`: what the dataset's marts are a part of. Raises `SettingsError` for a name that DuckDB
-    could not tell from the dataset's.
+    could not tell from the dataset's, and for a dataset's that dlt would change.
     """
 
     def __init__(self, database: Path, dataset: str, union: Union | None = None) -> None:
+        check_dataset(dataset)
         self.dataset, self.union = dataset, union
         _refuse_ambiguous(database, dataset)
         # The file itself, so that every way to it meets the same lock, and a symlink stays one.
@@ -515,6 +517,18 @@ def is_full(error: BaseException) -> bool:
     if isinstance(error, duckdb.Error):
         return any(os.strerror(number) in str(error) for number in _FULL)
     return isinstance(error, OSError) and error.errno in _FULL
+
+
+def check_dataset(name: str, longest: int | None = None) -> None:
+    """Raises `SettingsError` for a name that dlt would change: it would load into one schema, and
+    the marts would be built on another, which is empty."""
+    too_long = longest is not None and len(name) > longest
+    if too_long or not re.fullmatch("[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        most = f", {longest} characters at most" if longest else ""
+        raise SettingsError(
+            f"--dataset {name!r} is no name that schemas can have everywhere: use a-z, 0-9 and "
+            f"single _, a letter first{most}"
+        )
 
 
 def _refuse_ambiguous(database: Path, dataset: str) -> None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import shutil
 import tempfile
@@ -20,8 +19,10 @@ from crmcom_pipelines.publish import (
     PublishBlocked,
     StorageFailed,
     Workspace,
+    check_dataset,
     explained,
 )
+from crmcom_pipelines.refusals import first_line, refusal
 
 NAME = "destination"
 ROOM_BYTES = 500_000_000
@@ -31,6 +32,7 @@ ROOM_BYTES = 500_000_000
 def destination(name: str, database: Path, dataset: str) -> Finding:
     """Whether a destination can be created, written, read and renamed in."""
     try:
+        check_dataset(dataset)
         if name == "duckdb":
             return _duckdb(Workspace(database, dataset))
         return _elsewhere(name, dataset)
@@ -84,7 +86,7 @@ def _duckdb(at: Workspace) -> Finding:
         duckdb.connect(str(at.published), read_only=True).close()
     except duckdb.Error as error:
         raise SettingsError(
-            f"{at.published} is no database that this DuckDB can open ({_first_line(error)}): "
+            f"{at.published} is no database that this DuckDB can open ({first_line(error)}): "
             "restore it from a backup, or name another file with --database"
         ) from None
     holder = at.holder()
@@ -99,36 +101,22 @@ def _try_file(path: Path) -> None:
             connection.execute("alter table probe rename to probed")
             found = connection.execute("select id from probed").fetchall()
     except duckdb.Error as error:
-        raise StorageFailed(f"DuckDB cannot write {path.parent}: {_first_line(error)}") from None
+        raise StorageFailed(f"DuckDB cannot write {path.parent}: {first_line(error)}") from None
     if found != [(1,)]:
         raise StorageFailed(f"DuckDB does not find what it wrote in {path.parent}")
 
 
 def _elsewhere(name: str, dataset: str) -> Finding:
     """In a schema of its own, which is dropped again."""
-    from dlt.common.configuration.exceptions import ConfigurationException
-    from dlt.common.destination.exceptions import DestinationException, UnknownDestinationModule
-
     with tempfile.TemporaryDirectory(prefix="crmcom-check-") as folder:
-        failure: CrmcomError
         try:
             return _try_schema(name, f"{dataset}_check_{secrets.token_hex(4)}", folder)
         except CrmcomError:
             raise
-        except UnknownDestinationModule:
-            failure = SettingsError(f"dlt knows no destination {name}: see --destination")
-        except ImportError as error:
-            failure = SettingsError(f"{name} needs a library ({error}): pip install 'dlt[{name}]'")
-        except ConfigurationException as error:
-            missing = ", ".join(getattr(error, "fields", ())) or type(error).__name__
-            failure = SettingsError(
-                f"{name} is not configured ({missing}): set [destination.{name}.credentials] in "
-                ".dlt/secrets.toml"
-            )
-        except DestinationException as error:
-            failure = Unavailable(f"{name} refuses: {_first_line(error)}")
         except Exception as error:  # whatever its driver raises while it connects
-            failure = Unavailable(f"{name} cannot be reached: {_first_line(error)}")
+            failure = refusal(name, [error]) or Unavailable(
+                f"{name} cannot be reached: {first_line(error)}"
+            )
     raise failure
 
 
@@ -172,10 +160,3 @@ def _try_table(client: Any) -> bool:
 
 def _works(message: str) -> Finding:
     return Finding(NAME, ok=True, message=message, value=NAME)
-
-
-def _first_line(error: BaseException) -> str:
-    """Without the password that a driver may repeat with an address."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return re.sub(r"(://[^:/@\s]*):[^@\s]*@|(password\s*=\s*)\S+", r"\1\2***", text)[:300]

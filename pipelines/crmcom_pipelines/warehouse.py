@@ -291,6 +291,11 @@ class _LoadOnly(_FileDraft):
     def target(self) -> Any:
         return self._elsewhere.name
 
+    def cause(self, errors: Sequence[BaseException]) -> CrmcomError | None:
+        from crmcom_pipelines.refusals import refusal
+
+        return refusal(self._elsewhere.name, errors)
+
     def asking(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
 

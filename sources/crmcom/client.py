@@ -205,12 +205,14 @@ class Client:
                 raise _gave_up(
                     f"{name} keeps failing and is not asked for now", request, tries, last
                 )
-            self._check_deadline(request, 0)
+            self._check_deadline(request, 0, last)
             tries += 1
             try:
                 reply = await ask()
             except Retryable as error:
                 last = error
+            except DeadlineExceeded:
+                raise self._too_late(request, last) from None
             except (Answered, Refused):
                 health.answered()
                 raise
@@ -236,7 +238,7 @@ class Client:
                 if health.gave_up == health.after:
                     log.warning("%s keeps failing (%s): given up for now", name, cause(last))
                 raise _gave_up(f"gave up on {name} after {tries} tries", request, tries, last)
-            self._check_deadline(request, wait_s)
+            self._check_deadline(request, wait_s, last)
             log.debug("%s: %s, try %d in %.1f s", name, cause(last), tries + 1, wait_s)
             await self._sleep(wait_s)
             self._counts.again(name, cause(last))
@@ -245,16 +247,16 @@ class Client:
         limit_s = self.settings.run_timeout_s
         return math.inf if limit_s is None else limit_s - (self._clock() - self._started)
 
-    def _check_deadline(self, request: Request, wait_s: float) -> None:
+    def _check_deadline(
+        self, request: Request, wait_s: float, last: Retryable | None = None
+    ) -> None:
         if self._remaining_s() <= wait_s:
-            raise self._too_late(request)
+            raise self._too_late(request, last)
 
-    def _too_late(self, request: Request) -> DeadlineExceeded:
+    def _too_late(self, request: Request, last: Retryable | None = None) -> DeadlineExceeded:
         limit_s = self.settings.run_timeout_s
-        return DeadlineExceeded(
-            f"the run's time is over: {setting('run_timeout_s')} is {limit_s:g}",
-            Evidence(request.endpoint.name, request.path),
-        )
+        what = f"the run's time is over: {setting('run_timeout_s')} is {limit_s:g}"
+        return DeadlineExceeded(*_with_cause(what, request, last), last=last)
 
     # --- one try -------------------------------------------------------------------------
 
@@ -459,6 +461,10 @@ def _no_route(error: CrmcomError) -> CrmcomError:
 
 
 def _gave_up(what: str, request: Request, tries: int, last: Retryable | None) -> Unavailable:
+    return Unavailable(*_with_cause(what, request, last), tries=tries, last=last)
+
+
+def _with_cause(what: str, request: Request, last: Retryable | None) -> tuple[str, Evidence]:
     evidence = (last and last.evidence) or Evidence(request.endpoint.name, request.path)
-    why = f"; the last ended with: {last.message}" if last else ""
-    return Unavailable(what + why, evidence, tries=tries, last=last)
+    why = f"; the last try ended with: {last.message}" if last else ""
+    return what + why, evidence

@@ -24,7 +24,7 @@ from crmcom.proof import (
     snapshot,
     untold,
 )
-from crmcom.protocol import MAX_PAGE_SIZE, Request, has_next, range_params, read_page
+from crmcom.protocol import MAX_PAGE_SIZE, OTHER, Request, has_next, range_params, read_page
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -41,6 +41,7 @@ __all__ = [
     "first_page",
     "listing",
     "listings",
+    "must_have_ids",
     "newest_updated",
     "probe",
 ]
@@ -74,7 +75,8 @@ class Asker(Protocol):
 async def probe(
     asker: Asker, endpoint: Endpoint, field: str, now_s: int, params: Params = ()
 ) -> None:
-    """Ask for what lies a year ahead of `now_s`: nothing should. Raises `FilterIgnored`.
+    """Ask for what lies a year ahead of `now_s`: nothing should. Raises `FilterIgnored`, and
+    `BrokenReply` where what is found is no record of this API.
 
     A record whose date is in milliseconds, or far ahead, does. Where anything is found that does
     not show by its own date that it was not asked for, one second of that range is asked for.
@@ -88,6 +90,7 @@ async def probe(
             return
         if not all(Window(ahead_s, end_s, field).holds(r) for r in page.rows):
             break
+    must_have_ids(page, endpoint)
     raise FilterIgnored(
         f"the endpoint ignores the filter {field}[gte]: it finds records a year ahead",
         Evidence(endpoint.name, endpoint.path, 200),
@@ -116,6 +119,14 @@ async def first_page(
             Evidence(endpoint.name, endpoint.path, 200),
         )
     return page
+
+
+def must_have_ids(page: Page, endpoint: Endpoint) -> None:
+    """Raises `BrokenReply` where no record has one: another product may use the same envelope."""
+    if page.rows and not page.ids:
+        raise BrokenReply(
+            f"no record of the list has an id, {OTHER}", Evidence(endpoint.name, endpoint.path, 200)
+        )
 
 
 def cost(page: Page, size: int) -> int | None:

@@ -28,7 +28,6 @@ from crmcom.errors import (
     Answered,
     BrokenReply,
     CrmcomError,
-    Evidence,
     LoginRefused,
     SettingsError,
     Unavailable,
@@ -36,12 +35,12 @@ from crmcom.errors import (
     Unreachable,
 )
 from crmcom.feed import Feed, raws
-from crmcom.listing import CAP, Window, cost, first_page, newest_updated
+from crmcom.listing import CAP, Window, cost, first_page, must_have_ids, newest_updated
 from crmcom.protocol import has_next
 from crmcom.resources import READERS, same_tenant
 from crmcom.retrying import Patience
 from crmcom.run import at_epoch
-from crmcom.settings import Login, setting
+from crmcom.settings import Login
 from crmcom.windows import due
 
 if TYPE_CHECKING:
@@ -153,10 +152,7 @@ def _refuse_if_nothing_is_known(found: Mapping[str, Forecast]) -> None:
     first = errors[0]
     cause = first.last if isinstance(first, Unavailable) else first
     if isinstance(cause, BrokenReply):
-        raise BrokenReply(
-            f"this does not answer as CRM.COM does: {cause.message}. Look at {setting('base_url')}",
-            cause.evidence,
-        )
+        raise BrokenReply(f"this does not answer as CRM.COM does: {cause.message}", cause.evidence)
     raise first
 
 
@@ -393,10 +389,7 @@ class _Planner:
     async def _page(self, feed: Feed, endpoint: Endpoint, window: Window, params: Any = ()) -> Page:
         size = feed.run.settings.page_size
         page = await first_page(self._client, endpoint, window, params=params, page_size=size)
-        if page.rows and not page.ids:
-            raise BrokenReply(
-                "no record of the list has an id", Evidence(endpoint.name, endpoint.path, 200)
-            )
+        must_have_ids(page, endpoint)
         return page
 
     async def _window(self, feed: Feed, endpoint: Endpoint) -> tuple[Plan, Page]:

@@ -36,7 +36,7 @@ from crmcom.errors import (
     Unavailable,
 )
 from crmcom.findings import Finding, failed, untold
-from crmcom.listing import ask_page
+from crmcom.listing import ask_page, must_have_ids
 from crmcom.protocol import Request, read_page
 from crmcom.retrying import Patience
 from crmcom.settings import ApiKey, Token
@@ -130,6 +130,7 @@ class _Examination:
             began_s = time.monotonic()
             try:
                 first = await page(self._client, endpoint, "CREATED_DATE", "DESC", LARGE)
+                must_have_ids(first, endpoint)
             except CrmcomError as error:
                 errors[endpoint] = error
                 if isinstance(error, LoginRefused | SettingsError):

@@ -42,7 +42,7 @@ MAX_EPOCH_S = 253_402_300_799
 _TROUBLE = frozenset({408, 425, 500, 502, 503, 504})
 
 
-_OTHER = "as another product may answer: check sources.crmcom.base_url"
+OTHER = "as another product may answer: check sources.crmcom.base_url"
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -140,7 +140,7 @@ def _no_object(body: bytes) -> str:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return "the reply's body is truncated or not JSON"
-    return f"the reply is JSON and no object, {_OTHER}"
+    return f"the reply is JSON and no object, {OTHER}"
 
 
 def server_time(headers: Mapping[str, str]) -> datetime | None:
@@ -260,13 +260,13 @@ def read_page(reply: Reply) -> Page:
         page = _page.decode(reply.body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BrokenReply(
-            f"the reply is not a list: {error}",
+            f"the reply is not a list ({error}), {OTHER}",
             Evidence(reply.request.endpoint.name, reply.request.path, 200),
         ) from None
     if page.content is msgspec.UNSET and page.paging is msgspec.UNSET:
         # An object without either is some other answer, and must not pass for an empty list.
         raise BrokenReply(
-            f"the reply is not a list: neither `content` nor `paging`, {_OTHER}",
+            f"the reply is not a list: neither `content` nor `paging`, {OTHER}",
             Evidence(reply.request.endpoint.name, reply.request.path, 200),
         )
     paging = page.paging or _Paging()

@@ -89,6 +89,9 @@ def patience_s(start):
     return 0.3 if start is silent else 20
 
 
+_OTHERS = b'{"content": [{"uuid": "1"}, "2"], "paging": {"page": 1, "size": 100, "total": 2}}'
+
+
 def not_the_api():
     """Name, how to start it, what is to be said of it, and the exit code of a check."""
     return [
@@ -100,6 +103,7 @@ def not_the_api():
             (name, lambda s=says: saying(*s), told, code)
             for name, says, told, code in (
                 ("another product", (200, JSON, b'{"items": []}'), "another product", 4),
+                ("another's records", (200, JSON, _OTHERS), "no record of the list has an id", 4),
                 ("a list", (200, JSON, b"[1, 2]"), "another product", 4),
                 ("a login page", (200, HTML, b"\n<!doctype html>Sign in"), "web page", 4),
                 ("no such path", (404, JSON, b'{"message": "no"}'), "no such endpoint", 2),

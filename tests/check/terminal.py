@@ -3,11 +3,14 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
 import time
 from pathlib import Path
+
+CTRL_C = "Ctrl-C"
 
 
 def talk(*args, cwd, env, answers, timeout_s=60):
@@ -46,7 +49,10 @@ def talk(*args, cwd, env, answers, timeout_s=60):
                 read_to = at + len(question)
                 if "hidden" in answer:
                     _until_hidden(ours, ends_at)
-                os.write(ours, f"{answer}\n".encode())
+                if answer == CTRL_C:
+                    process.send_signal(signal.SIGINT)
+                else:
+                    os.write(ours, f"{answer}\n".encode())
         return process.wait(timeout=max(0.1, ends_at - time.monotonic())), shown
     finally:
         process.kill()

@@ -18,7 +18,7 @@ from crmcom_pipelines.cli import main
 from crmcom_pipelines.cli.options import configured
 from crmcom_pipelines.settings_files import CONFIG, SECRETS, edit, keep_from_git
 
-from .terminal import talk
+from .terminal import CTRL_C, talk
 
 URL = "https://app.crm.com/backoffice/v2"
 SOURCE = ("sources", "crmcom")
@@ -230,9 +230,23 @@ def test_on_a_terminal_it_asks_and_shows_no_secret(tmp_path):
         ("[y/N]: ", "n"),
     ]
     code, shown = talk("init", cwd=tmp_path, env=env, answers=again)
-    assert code == 1
-    assert "nothing was changed" in shown
+    assert code == 130
+    assert "Stopped. Nothing was changed." in shown
     assert CONFIG.read_text() == before
+
+
+def test_ctrl_c_says_whether_anything_was_written(tmp_path):
+    env = {k: v for k, v in os.environ.items() if "__" not in k} | {"HOME": str(tmp_path)}
+    questions = ("/v2]: ", "[key]: ", "Api key: ", "[duckdb]: ", ".duckdb]: ")
+    answers = [*zip(questions, (URL, "", "hidden-k", "", ""), strict=True)]
+    code, shown = talk(
+        "init", cwd=tmp_path, env=env, answers=[*answers[:-1], (".duckdb]: ", CTRL_C)]
+    )
+    assert (code, list(tmp_path.iterdir())) == (130, [])
+    assert shown.endswith("Stopped. Nothing was changed.\r\n")
+    code, shown = talk("init", cwd=tmp_path, env=env, answers=[*answers, ("[Y/n]: ", CTRL_C)])
+    assert (code, read_by_dlt("api_key")) == (130, "hidden-k")
+    assert "Stopped. The settings are written. Next: crmcom check" in shown
 
 
 ODD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

@@ -297,3 +297,12 @@ def test_nothing_is_told_to_anybody_but_the_api(call, tmp_path):
         proxy.setblocking(False)
         with pytest.raises(BlockingIOError):
             proxy.accept()
+
+
+@pytest.mark.parametrize("command", ["sync", "plan", "check"])
+def test_a_destination_that_dlt_does_not_know_is_told_in_a_line(call, server, tmp_path, command):
+    args = ("--destination", "duckb", "--base-url", server.base_url, "--json")
+    found = call(command, *args, cwd=tmp_path, api_key=server.api_key)
+    assert found.code == found.json["exit_code"] == 2
+    told = found.json.get("error") or found.json["checks"][-2]["message"]
+    assert told == "dlt knows no destination duckb: see --destination"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,10 @@ AT_MOST_S = 2
 def stopped(folder, environ, server, number, *, when, twice=False):
     """Run a sync, send it a signal when stderr says `when`. Returns the ended process."""
     args = [CRMCOM, "sync", "--json", "--base-url", server.base_url]
-    env = environ(folder, server.api_key)
+    return ended(args, folder, environ(folder, server.api_key), number, when=when, twice=twice)
+
+
+def ended(args, folder, env, number, *, when, twice=False):
     with subprocess.Popen(
         args,
         cwd=folder,
@@ -53,8 +57,8 @@ def test_a_signal_ends_a_sync_at_once(tmp_path, environ, call, number, when):
     world = World.generate(contacts=10, activities=20)
     slow = LIVE.but(latency_s={"*": 60.0}) if when == "reading the API" else LIVE
     with serve(world, behaviour=slow) as server:
-        ended, out, err = stopped(tmp_path, environ, server, number, when=when, twice=twice)
-        assert ended == code
+        found, out, err = stopped(tmp_path, environ, server, number, when=when, twice=twice)
+        assert found == code
         assert json.loads(out)["exit_code"] == code
         assert err.splitlines() == [
             line
@@ -73,6 +77,22 @@ def test_a_signal_ends_a_sync_at_once(tmp_path, environ, call, number, when):
     assert again.code == 0, again.err
     assert again.json["published"]
     assert call("status", "--json", cwd=tmp_path).json["last_attempt"]["exit_code"] == 0
+
+
+def test_a_signal_ends_forgetting_at_once(synced, tmp_path, environ, server):
+    """What is half done is thrown away by the next command, as after a kill."""
+    folder, _ = synced
+    shutil.copy(folder / "warehouse.duckdb", tmp_path)
+    who = next(iter(server.sandbox.world.contacts)).id
+    code, out, err = ended(
+        [CRMCOM, "forget", "contact", who, "--yes", "--json"],
+        tmp_path,
+        environ(tmp_path),
+        signal.SIGTERM,
+        when="erasing the person",
+    )
+    assert code == json.loads(out)["exit_code"] == 143
+    assert f"To go on: crmcom forget contact {who}" in err
 
 
 def test_a_run_that_published_nothing_is_told_with_its_cause(tmp_path, call):

@@ -248,6 +248,15 @@ async def test_the_run_s_deadline_is_hard(tools):
         assert len(server.asked) == asked
 
 
+async def test_the_deadline_does_not_hide_the_cause(tools):
+    """Whoever has waited that long is told what for."""
+    page = tools.Say(200, b"<html>Sign in")
+    async with tools.Server([page]) as server, tools.client(server, run_timeout_s=5) as client:
+        with pytest.raises(DeadlineExceeded, match=r"RUN_TIMEOUT_S.*a web page") as caught:
+            await client.get(tools.account())
+    assert caught.value.evidence.status == 200
+
+
 async def test_the_deadline_ends_a_try_and_a_queue(tools):
     """A server that hangs is left when the run's time is over, by those in the queue as well."""
     silent = tools.Say(how="silent")

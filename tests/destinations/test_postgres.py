@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -10,7 +14,7 @@ from click.testing import CliRunner
 
 from crmcom_pipelines.cli import main
 from crmcom_pipelines.marts import QUESTIONS
-from crmcom_sandbox import serve
+from crmcom_sandbox import World, serve
 
 from ..sync import worlds
 
@@ -126,3 +130,23 @@ def test_the_ledger_says_the_same(twins):
     own = theirs["row"].keys() - {"_dlt_load_id"}
     assert {k: theirs["row"][k] for k in own} == {k: ours["row"][k] for k in own}
     assert len(theirs["history"]) == len(ours["history"]) > 0
+
+
+def test_a_plan_says_nothing_but_the_plan(place):
+    """Neither dlt, which finds another class of destination than it has on record."""
+    world = World.generate(contacts=3, activities=3, now=datetime.now(UTC))
+    with serve(world, behaviour="live") as server:
+        there = place("postgres", server)
+        there.sync()
+        code = "from crmcom_pipelines.cli import main; main()"
+        where = ("--destination", "postgres", "--dataset", there.dataset)
+        found = subprocess.run(
+            [sys.executable, "-c", code, "plan", *where, "--base-url", server.base_url],
+            cwd=there.folder,
+            env=os.environ | {"SOURCES__CRMCOM__API_KEY": server.api_key},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert found.stderr == ""
+    assert "contacts: incremental" in found.stdout

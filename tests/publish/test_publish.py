@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from dlt.common.normalizers.naming.snake_case import NamingConvention
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crmcom.errors import SettingsError
 from crmcom_pipelines.lock import Locked
@@ -21,6 +25,7 @@ from crmcom_pipelines.publish import (
     PublishBlocked,
     Published,
     Workspace,
+    check_dataset,
     origin,
 )
 
@@ -643,7 +648,7 @@ def test_the_working_folder_stays_out_of_git(workspace, sync):
         ("crmcom.duckdb", "crmcom"),
         ("CRMCOM.work.duckdb", "crmcom"),
         ("crmcom", "crmcom"),
-        ("sales.db", "Sales"),
+        ("sales.db", "sales"),
         ("crmcom_staging.duckdb", "crmcom"),
         (":memory:", "crmcom"),
         (".duckdb", "crmcom"),
@@ -657,6 +662,20 @@ def test_a_name_that_duckdb_would_misread_is_refused(database, dataset):
     with pytest.raises(SettingsError) as caught:
         Workspace(Path(database), dataset)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("dataset", ["we ird", "Sales", "a-b", "a__b", "a_", "_a", "1a", "", "é"])
+def test_a_dataset_whose_name_dlt_would_change_is_refused(dataset, tmp_path):
+    """Its tables would go into one schema, and its marts would be built on another, empty one."""
+    with pytest.raises(SettingsError, match="--dataset"):
+        Workspace(tmp_path / "warehouse.duckdb", dataset)
+
+
+@given(st.text("abz09_AZ- é", min_size=1, max_size=12))
+def test_dlt_keeps_each_name_that_a_dataset_may_have(dataset):
+    with contextlib.suppress(SettingsError):
+        check_dataset(dataset)
+        assert NamingConvention().normalize_identifier(dataset) == dataset
 
 
 def test_neither_may_a_symlink_lead_to_such_a_name(tmp_path):

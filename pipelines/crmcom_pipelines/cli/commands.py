@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from crmcom_pipelines.cli.stopping import Stopped
 from crmcom_pipelines.cli.watching import STOPPED, Watch
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ class Commands(click.Group):
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> Any:  # type: ignore[override]
         args = list(sys.argv[1:] if args is None else args)
-        # dlt tells its makers of each run as soon as it is imported.
+        # dlt reads these as soon as it is imported: it would tell its makers of each run, and
+        # people what is of no use to them.
         os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+        os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
         name = next((arg for arg in args if arg in self.commands), None)
         knows = {str(p.name) for p in self.commands[name].params} if name else set()
         with Watch(args, name, knows) as watch:
@@ -75,7 +78,8 @@ def _told(watch: Watch, error: BaseException) -> tuple[str, int]:
             error.show()
     elif isinstance(error, click.Abort | KeyboardInterrupt):
         what, code = "stopped", STOPPED
-        watch.says("Stopped. What was committed is kept; run the same command to go on.", code)
+        done = str(error) if isinstance(error, Stopped) else "Nothing was changed."
+        watch.says(f"Stopped. {done}", code)
     elif hasattr(error, "exit_code"):
         what, code = str(error), error.exit_code
         watch.says(what, code)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from crmcom_pipelines.cli.options import warehouse_options
+from crmcom_pipelines.cli.stopping import stoppable
 from crmcom_pipelines.cli.tenancy import place_of, tenant_option
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from crmcom_pipelines.cli.watching import Watch
     from crmcom_pipelines.forget import Erased
 
 
@@ -63,10 +65,10 @@ def forget(
             abort=True,
             err=True,
         )
-    from crmcom_pipelines.forget import forget as erase
-    from crmcom_pipelines.progress import Progress
+    watch: Watch = ctx.obj
+    with stoppable(ctx), watch.progress() as progress:
+        from crmcom_pipelines.forget import forget as erase
 
-    with Progress(sys.stderr, quiet=not sys.stderr.isatty()) as progress:
         erased = erase(
             record_id,
             database=database,

@@ -14,6 +14,7 @@ import click
 
 from crmcom_pipelines.cli.checking import check
 from crmcom_pipelines.cli.options import RESOURCES, options
+from crmcom_pipelines.cli.stopping import Stopped
 
 if TYPE_CHECKING:
     from crmcom import Settings
@@ -27,6 +28,8 @@ WAYS = {
     "login": ("username", "password", "api_key", "secret_key"),
 }
 _DEFAULTS = {"destination": "duckdb", "database": "warehouse.duckdb", "dataset": "crmcom"}
+
+NEXT = "Next: crmcom check, then crmcom sync"
 
 Answers = dict[str, str | None]
 
@@ -81,9 +84,12 @@ def init(ctx: click.Context, /, *, force: bool, checks: bool | None, **given: st
         click.echo(f"{edit.path}: {'written' if edit.shown else 'nothing to change'}", err=True)
     for name in _overruled(settings):
         click.echo(f"Warning: {name} in the environment overrules what was written", err=True)
-    if checks or (checks is None and asks and click.confirm("Check it now?", default=True)):
-        ctx.invoke(check, **_chosen(answers), base_url=None, resources=",".join(RESOURCES))
-    click.echo("Next: crmcom check, then crmcom sync", err=True)
+    try:
+        if checks or (checks is None and asks and click.confirm("Check it now?", default=True)):
+            ctx.invoke(check, **_chosen(answers), base_url=None, resources=",".join(RESOURCES))
+    except (click.Abort, KeyboardInterrupt):
+        raise Stopped(f"The settings are written. {NEXT}") from None
+    click.echo(NEXT, err=True)
 
 
 # --- what is needed ---
@@ -233,8 +239,7 @@ def _agree(edits: list[Edit], *, force: bool, asks: bool) -> None:
     if not asks:
         files = " and ".join(shlex.quote(str(edit.path)) for edit in replaced)
         raise click.UsageError(f"{files} would change: say --force to replace what is there")
-    if not click.confirm("Change it?", default=False, err=True):
-        raise click.ClickException("nothing was changed")
+    click.confirm("Change it?", default=False, abort=True, err=True)
 
 
 def _overruled(settings: Settings) -> list[str]:

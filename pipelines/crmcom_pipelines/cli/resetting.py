@@ -17,6 +17,8 @@ from crmcom_pipelines.cli.tenancy import place_of, tenant_option
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from crmcom_pipelines.cli.watching import Watch
+
 NEXT = "the next `crmcom sync` reads all {} again"
 NO_DETAILS = (
     "details of activities, such as completion dates, went with their rows; a sync with "
@@ -67,7 +69,8 @@ def reset(
     place = place_of(dataset, tenant, "reset")
     if not yes:
         _confirm(f"{resource}{place.of_tenant}", database, rows=rows, history=history)
-    with stoppable(ctx):
+    watch: Watch = ctx.obj
+    with stoppable(ctx), watch.progress() as progress:
         from crmcom_pipelines.reset import reset
 
         done = reset(
@@ -78,6 +81,7 @@ def reset(
             history=history,
             vars=place.vars(),
             union=place.union,
+            on_step=progress.step,
         )
     done.notes.append(NEXT.format(resource))
     if done.deleted.get("activities"):
@@ -97,5 +101,4 @@ def _confirm(resource: str, database: Path, *, rows: bool, history: bool) -> Non
     what += " and their history, which nothing brings back" if history else ""
     if not sys.stdin.isatty():
         raise click.UsageError("there is no terminal to ask for a confirmation: add --yes")
-    if not click.confirm(f"{what}, in {database}?", err=True):
-        raise click.UsageError("nothing was changed")
+    click.confirm(f"{what}, in {database}?", abort=True, err=True)

@@ -20,14 +20,19 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import click
 
     from crmcom_pipelines.cli.watching import Watch
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+class Stopped(click.Abort):
+    """Stopped by its user, with something done by then. The text says what, and how to go on."""
+
 
 KEPT = "What was committed is kept, and readers still have the last whole file"
 
