@@ -15,7 +15,7 @@ from crmcom.errors import SettingsError
 from crmcom_pipelines.publish import Draft, Workspace
 from crmcom_pipelines.union import Union
 
-DATASETS = ("one", "two", "Three_d")
+DATASETS = ("one", "two", "three_d")
 UNION = Union("all", DATASETS)
 ENDS = ("published", "failed", "killed", "idle", "lost")
 
