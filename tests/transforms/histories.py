@@ -138,7 +138,11 @@ def activity(rng: random.Random, identity: str) -> dict[str, Any]:
         if rng.random() < 0.05:
             schedule[1] = datetime(2339, 4, 14)  # noqa: DTZ001 - as the others
         states.append({"activity_id": identity, "state": written(rng, state), "date": moment})
-        now |= {"state": written(rng, state), "scheduled_from": schedule[0], "scheduled_to": schedule[1]}
+        now |= {
+            "state": written(rng, state),
+            "scheduled_from": schedule[0],
+            "scheduled_to": schedule[1],
+        }
         seen = max(moment, seen) + timedelta(hours=rng.choice([0, 1, 20]))
         versions.append(
             {

@@ -555,9 +555,7 @@ def activity_status(
         due = now["scheduled_to"] or now["scheduled_from"]
         due_date = settings.local_date(due) if due else None
         is_known = bool(states) and state_of(states[-1]) == state
-        late = bool(
-            state == "PENDING" and not now["is_deleted"] and due_date and due_date < as_of
-        )
+        late = bool(state == "PENDING" and not now["is_deleted"] and due_date and due_date < as_of)
         done = None
         if is_known and state == "COMPLETED":
             done = max(settings.local_date(s["date"]) for s in states if state_of(s) == "COMPLETED")
