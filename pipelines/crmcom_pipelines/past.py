@@ -56,7 +56,7 @@ def as_known(
             raise UnknownMart(
                 f"{name} is no report of crmcom's: only those can be told of the past"
             )
-        tenants = _tenants(mart, dataset)
+        tenants = _tenants(mart)
     last_day = max((tenant["last_observed_date"] for tenant in tenants), default=None)
     if as_of is not None and (last_day is None or as_of > last_day):
         raise NoPast(
@@ -90,12 +90,12 @@ def is_published(
 ) -> bool:
     """Whether the published reports are those of this day. Raises `ReportError`."""
     with open_mart(name, database=database, dataset=dataset) as mart:
-        return {tenant["as_of_date"] for tenant in _tenants(mart, dataset)} == {day}
+        return {tenant["as_of_date"] for tenant in _tenants(mart)} == {day}
 
 
-def _tenants(mart: Mart, dataset: str) -> list[dict[str, Any]]:
+def _tenants(mart: Mart) -> list[dict[str, Any]]:
     """What the published reports of each tenant are of."""
-    as_of = mart.raw(f"{dataset}_intermediate", "int_crmcom__as_of")
+    as_of = mart.beside("int_crmcom__as_of")
     return as_of.rows("*") if as_of else []
 
 

@@ -112,6 +112,18 @@ def test_what_was_loaded_later_does_not_count(published: Path) -> None:
     assert row["overdue_gross"] == "40.0000"
 
 
+def test_a_day_before_the_first_reading_is_told_as_one(published: Path) -> None:
+    """Nothing was known then, which is not the same as nothing being overdue."""
+    found = crmcom("report", "overdue", "--as-of", "2026-03-09", "--database", published)
+    assert found.exit_code == 0, found.output
+    said = "No account is overdue, as of 2026-03-09: no account was read before 2026-03-10."
+    assert said in found.stdout
+    known = ("--known-at", "2026-03-01")
+    found = crmcom("report", "overdue", *known, "--database", published)
+    said = "No account is overdue: nothing had been loaded by 2026-03-01 00:00 UTC."
+    assert said in found.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
