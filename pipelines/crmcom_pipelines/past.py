@@ -101,7 +101,7 @@ def _tenants(mart: Mart) -> list[dict[str, Any]]:
 
 def _built_with(tenants: list[dict[str, Any]]) -> dict[str, Any]:
     """Of several tenants' reports, the variables are the same; an older release kept none."""
-    told = (json.loads(kept) for tenant in tenants if (kept := tenant.get("variables")))
+    told = (json.loads(kept) for tenant in tenants if (kept := tenant.get("built_with")))
     return next(told, {})
 
 

@@ -1,14 +1,5 @@
 {{ config(materialized='table') }}
 
-{#- What says what the reports mean; not what they are made of, nor as of when. -#}
-{%- set variables = {} -%}
-{%- for name in [
-    'crmcom_schema', 'crmcom_report_timezone', 'crmcom_balance_sign', 'crmcom_ageing_buckets',
-    'crmcom_follow_up_types', 'crmcom_zero_credit_limit_means', 'crmcom_custom_fields',
-] -%}
-    {%- do variables.update({name: var(name)}) -%}
-{%- endfor %}
-
 with account_days as (
 
     select
@@ -79,7 +70,7 @@ final as (
         coalesce({{ asked_as_of() }}, max(last_date)) as as_of_date,
         max(last_date) as last_observed_date,
         min(first_account_date) as first_account_date,
-        {{ as_text("'" ~ tojson(variables, sort_keys=true) | replace("'", "''") ~ "'") }} as variables
+        {{ built_with() }} as built_with
     from days
     group by source_relation
 
