@@ -1,10 +1,7 @@
 """How many of the balances behind a report are fresher than a day."""
 
-# ruff: noqa: PLC0415 - libraries are imported where they are used: `crmcom --help` is fast
-
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,16 +46,11 @@ def freshness(mart: Mart) -> list[Freshness]:
 
     None for a report that is not about money, and for a file that was built before this was known.
     """
-    import duckdb
-
-    if mart.name not in OF_MONEY:
+    known = mart.beside("int_crmcom__freshness") if mart.name in OF_MONEY else None
+    if known is None:
         return []
-    intermediate = re.sub(r'_reports"$', '_intermediate"', mart.schema)
-    try:
-        found = mart.connection.execute(
-            "select source_relation, fresh_until, balances, fresh_balances"  # noqa: S608 - ours, quoted
-            f" from {intermediate}.int_crmcom__freshness where balances > 0 order by all"
-        ).fetchall()
-    except duckdb.CatalogException:
-        return []
-    return [Freshness(*row) for row in found]
+    found = known.rows(
+        "source_relation, fresh_until, balances, fresh_balances",
+        "where balances > 0 order by all",
+    )
+    return [Freshness(**row) for row in found]

@@ -21,7 +21,7 @@ from crmcom_pipelines.freshness import freshness
 from crmcom_pipelines.grids import RULES, anomaly_list, as_it_is, worklist
 from crmcom_pipelines.marts import QUESTIONS, CannotWrite
 from crmcom_pipelines.money import amount, usual_decimals
-from crmcom_pipelines.views import NAMES, VIEWS, printable
+from crmcom_pipelines.views import NAMES, VIEWS, printable, when_empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,6 +114,7 @@ def _overview(report: Report, made_at: datetime, links: Sequence[Link], max_rows
         fresh={each.source_relation: each for each in freshness(report.mart)},
         rules=RULES,
         statuses=STATUSES,
+        when_empty=when_empty(report),
     )
 
 
@@ -167,6 +168,7 @@ def _mart_page(report: Report, made_at: datetime, links: Sequence[Link], max_row
         many_tenants=many,
         days=[row["as_of_date"] for row in days if row["as_of_date"]],
         table=as_it_is(report, max_rows),
+        when_empty=when_empty(report),
     )
 
 

@@ -157,6 +157,18 @@ class Mart:
         """Another mart of the same dataset, if it is there."""
         return replace(self, name=name) if name in self.names else None
 
+    def beside(self, name: str) -> Mart | None:
+        """What the reports were made with, if it is there."""
+        import duckdb
+
+        schema = re.sub(r'_reports"$', '_intermediate"', self.schema)
+        found = replace(self, schema=schema, name=name)
+        try:
+            found.ask("count(*)")
+        except duckdb.CatalogException:
+            return None
+        return found
+
     def raw(self, dataset: str, name: str) -> Mart | None:
         """A table of a raw dataset, if it is there, in the file that a file of the past refers
         to as well."""

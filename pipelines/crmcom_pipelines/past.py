@@ -8,10 +8,11 @@ and all else is built anew, from the observations.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crmcom_pipelines.freshness import OF_MONEY
 from crmcom_pipelines.marts import QUESTIONS, ReportError, UnknownMart, open_mart
@@ -19,6 +20,8 @@ from crmcom_pipelines.marts import QUESTIONS, ReportError, UnknownMart, open_mar
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import date, datetime
+
+    from crmcom_pipelines.marts import Mart
 
 
 class NoPast(ReportError):
@@ -44,8 +47,8 @@ def as_known(
     """A file with these reports as of `as_of`; it is gone when the block ends.
 
     Without `as_of`, as of the latest day that was observed. Only what was loaded until `known_at`
-    (UTC, without zone) counts; None: everything. Read the file with `source=database`, which it
-    refers to. Raises `ReportError`.
+    (UTC, without zone) counts; None: everything. `vars` add to those that the published reports
+    were built with. Read the file with `source=database`, which it refers to. Raises `ReportError`.
     """
     with open_mart(name, database=database, dataset=dataset) as mart:
         name = mart.name
@@ -53,9 +56,8 @@ def as_known(
             raise UnknownMart(
                 f"{name} is no report of crmcom's: only those can be told of the past"
             )
-        (last_day,) = mart.connection.execute(
-            f'select max(last_observed_date) from "{dataset}_intermediate".int_crmcom__as_of'  # noqa: S608 - ours, quoted
-        ).fetchall()[0]
+        tenants = _tenants(mart)
+    last_day = max((tenant["last_observed_date"] for tenant in tenants), default=None)
     if as_of is not None and (last_day is None or as_of > last_day):
         raise NoPast(
             f"nothing is known of {as_of}: the latest observed day is {last_day or 'none'}"
@@ -68,7 +70,11 @@ def as_known(
         result = transform(
             path,
             dataset=dataset,
-            vars={**(vars or {}), **{k: str(v) for k, v in asked.items() if v is not None}},
+            vars={
+                **_built_with(tenants),
+                **(vars or {}),
+                **{k: str(v) for k, v in asked.items() if v is not None},
+            },
             source=Path(database),
             select=_selected({name, *others}),
             tests=False,
@@ -77,6 +83,26 @@ def as_known(
         if not result.ok:
             raise PastFailed(result.summary)
         yield path
+
+
+def is_published(
+    name: str, day: date | None, *, database: str | Path, dataset: str = "crmcom"
+) -> bool:
+    """Whether the published reports are those of this day. Raises `ReportError`."""
+    with open_mart(name, database=database, dataset=dataset) as mart:
+        return {tenant["as_of_date"] for tenant in _tenants(mart)} == {day}
+
+
+def _tenants(mart: Mart) -> list[dict[str, Any]]:
+    """What the published reports of each tenant are of."""
+    as_of = mart.beside("int_crmcom__as_of")
+    return as_of.rows("*") if as_of else []
+
+
+def _built_with(tenants: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of several tenants' reports, the variables are the same; an older release kept none."""
+    told = (json.loads(kept) for tenant in tenants if (kept := tenant.get("built_with")))
+    return next(told, {})
 
 
 def _selected(names: set[str]) -> list[str]:

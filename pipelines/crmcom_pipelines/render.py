@@ -16,7 +16,7 @@ from itertools import groupby, zip_longest
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from crmcom_pipelines.freshness import freshness
-from crmcom_pipelines.views import NAMES, printable, view_of
+from crmcom_pipelines.views import NAMES, printable, view_of, when_empty
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -80,7 +80,7 @@ class _Printer:
             if room is not None and not view.sums:
                 room -= shown  # currencies are apart, and each has its own first rows
         if is_empty:
-            yield f"{view.when_empty}{_as_of(mart)}."
+            yield f"{view.when_empty}{when_empty(self.report)}."
         if self.left_out:
             yield ""
             yield f"Left out, the terminal is too narrow: {', '.join(self.left_out)}."
@@ -234,10 +234,3 @@ def _folded(text: str, width: int) -> list[str]:
 def _rows(mart: Mart, columns: Sequence[str], limit: int | None) -> Iterator[Row]:
     for batch in mart.batches(columns=columns, limit=limit, cells=True):
         yield from batch.to_pylist()
-
-
-def _as_of(mart: Mart) -> str:
-    """When an empty report is true, as the balances tell."""
-    balances = mart.sibling("balance_summary")
-    day = balances and balances.ask("max(as_of_date)")
-    return f", as of {day}" if day else ": nothing has been loaded yet"

@@ -12,6 +12,7 @@ from crmcom_pipelines.money import amount, usual_decimals
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from crmcom_pipelines.formats import Report
     from crmcom_pipelines.marts import Mart
 
     Row = Mapping[str, Any]
@@ -27,6 +28,23 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 def printable(text: str) -> str:
     """Without line breaks, and without what would steer a terminal or turn text around."""
     return text if text.isprintable() else _UNPRINTABLE.sub(_shown, text)
+
+
+def when_empty(report: Report) -> str:
+    """Of which day it is true that a report has no rows: the end of a sentence that says so."""
+    tenants: list[dict[str, Any]] = []
+    if made_with := report.mart.beside("int_crmcom__as_of"):
+        tenants = made_with.rows("as_of_date, first_account_date")
+    elif balances := report.mart.sibling("balance_summary"):
+        tenants = balances.rows("distinct as_of_date, null as first_account_date")
+    if not tenants:
+        if report.known_at is None:
+            return ": nothing has been loaded yet"
+        return f": nothing had been loaded by {report.known_at:%Y-%m-%d %H:%M} UTC"
+    day = max(tenant["as_of_date"] for tenant in tenants)
+    first = min((t["first_account_date"] for t in tenants if t["first_account_date"]), default=day)
+    late = f": no account was read before {first}" if first > day else ""
+    return f", as of {day}{late}"
 
 
 def _shown(found: re.Match[str]) -> str:

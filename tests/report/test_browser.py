@@ -64,11 +64,15 @@ def pages(tmp_path_factory):
     odd[9].update(overdue_net=Decimal("-0.5"), balance=Decimal("-12.345"))
     odd[10].update(overdue_net=None, balance=None)
     odd[11].update(overdue_net=HUGE, overdue_gross=HUGE)
+    capped = [row for currency in ("EUR", "KWD", "USD") for row in debtors(12, currency)]
+    for row in capped:
+        row.update(overdue_gross=row["overdue_gross"] + 100)
     return SimpleNamespace(
         usual=made(
             folder / "usual.html", debtors(130) + debtors(12, "JPY"), anomalies=ANOMALIES, days=60
         ),
         odd=made(folder / "odd.html", odd, verdict="failed"),
+        capped=made(folder / "capped.html", capped, days=60),
         empty=made(folder / "empty.html", [], tenants=()),
         huge=made(folder / "huge.html", debtors(50_000)),
     )
@@ -406,6 +410,16 @@ def test_a_phone_never_scrolls_sideways(tab, pages, width, which):
     tab.open(getattr(pages, which), width=width)
     tab.js("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert tab.js("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(
+    ("media", "width"),
+    [*(("screen", width) for width in (320, 390, 768, 1024, 1280, 1920)), ("print", 700)],
+)
+def test_no_amount_of_the_headline_is_cut_off(tab, pages, media, width):
+    tab.open(pages.capped, width=width, media=media)
+    wide = "return [...document.querySelectorAll('.panel')].map(p => p.scrollWidth - p.clientWidth)"
+    assert tab.js(wide) == [0, 0, 0, 0]
 
 
 def test_on_a_phone_every_value_has_its_label(tab, pages):

@@ -252,7 +252,7 @@ def test_every_rule_of_the_anomalies_is_explained():
 def test_an_empty_warehouse_says_so(warehouse):
     fill(warehouse, [], tenants=())
     text = page_of(warehouse).text
-    assert "There are no accounts in this warehouse yet" in text
+    assert "There are no accounts: nothing has been loaded yet." in text
     assert "No account is overdue" in text
 
 

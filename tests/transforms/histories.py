@@ -30,7 +30,7 @@ def observation(rng: random.Random, account: str, moment: datetime, was: Row, wi
     if rng.random() < 0.3:
         now["overdue_amount"] = amount(rng) * rng.choice([0, 0, 1, 1, 1, -1])
     if rng.random() < 0.05 * wild:
-        now["state"] = rng.choice(["ACTIVE", "SUSPENDED", "TERMINATED"])
+        now["state"] = rng.choice(["ACTIVE", "SUSPENDED", "TERMINATED", "Terminated", " ", None])
     if rng.random() < 0.04 * wild:
         now["currency_code"] = rng.choice(["EUR", "USD", "KWD", None, " "])
     if rng.random() < 0.04 * wild:
@@ -110,6 +110,11 @@ def drawn(count: int, *, wildly: bool) -> list[list[Row]]:
     return found
 
 
+def written(rng: random.Random, state: str) -> str:
+    """A state as one or the other server writes it."""
+    return rng.choice([state] * 8 + [state.lower(), f" {state.title()} "])
+
+
 def activity(rng: random.Random, identity: str) -> dict[str, Any]:
     """The rows of one activity, in each table: its states, and what was seen of them when."""
     now: Row = {
@@ -132,8 +137,12 @@ def activity(rng: random.Random, identity: str) -> dict[str, Any]:
         ]
         if rng.random() < 0.05:
             schedule[1] = datetime(2339, 4, 14)  # noqa: DTZ001 - as the others
-        states.append({"activity_id": identity, "state": state, "date": moment})
-        now |= {"state": state, "scheduled_from": schedule[0], "scheduled_to": schedule[1]}
+        states.append({"activity_id": identity, "state": written(rng, state), "date": moment})
+        now |= {
+            "state": written(rng, state),
+            "scheduled_from": schedule[0],
+            "scheduled_to": schedule[1],
+        }
         seen = max(moment, seen) + timedelta(hours=rng.choice([0, 1, 20]))
         versions.append(
             {

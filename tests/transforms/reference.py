@@ -82,6 +82,10 @@ def currency_of(reading: Mapping[str, Any]) -> str:
     return (reading["currency_code"] or "").strip().upper() or "XXX"
 
 
+def state_of(row: Mapping[str, Any]) -> str | None:
+    return (row.get("state") or "").strip().upper() or None
+
+
 def last_known(values: Iterable[Any]) -> Any:
     return next((v for v in reversed(list(values)) if v is not None), None)
 
@@ -205,7 +209,7 @@ def _day(history: History, day: date, settings: Settings) -> Row:
         "contact_id": last_known(f.contact_id for f in facts),
         "currency_code": last_known(f.currency for f in facts) or "XXX",
         "classification": seen.get("classification__name"),
-        "state": seen.get("state"),
+        "state": state_of(seen),
         "balance": balance,
         "receivable": receivable,
         "credit": None if balance is None else max(-balance, ZERO),
@@ -547,16 +551,15 @@ def activity_status(
         if not versions:
             continue
         now = max(versions, key=lambda v: (v["observed_at"], v["run_id"]))
+        state = state_of(now)
         due = now["scheduled_to"] or now["scheduled_from"]
         due_date = settings.local_date(due) if due else None
-        is_known = bool(states) and states[-1]["state"] == now["state"]
-        late = bool(
-            now["state"] == "PENDING" and not now["is_deleted"] and due_date and due_date < as_of
-        )
+        is_known = bool(states) and state_of(states[-1]) == state
+        late = bool(state == "PENDING" and not now["is_deleted"] and due_date and due_date < as_of)
         done = None
-        if is_known and now["state"] == "COMPLETED":
-            done = max(settings.local_date(s["date"]) for s in states if s["state"] == "COMPLETED")
-        pairs = pairwise([None, *[s["state"] for s in states]])
+        if is_known and state == "COMPLETED":
+            done = max(settings.local_date(s["date"]) for s in states if state_of(s) == "COMPLETED")
+        pairs = pairwise([None, *map(state_of, states)])
         pending = sum(b == "PENDING" and a != "PENDING" for a, b in pairs)
         user, team = now["assign_to__user__id"], now["assign_to__team__id"]
         tags = [t["name"] for t in raw["activity_tags"] if t["activity_id"] == current["id"]]
@@ -573,7 +576,7 @@ def activity_status(
                 "user_id": user,
                 "user_name": user.title() if user else None,
                 "tags": ", ".join(tags) or None,
-                "state": now["state"],
+                "state": state,
                 "due_at": due,
                 "due_date": due_date,
                 "schedule": (now["scheduled_from"], now["scheduled_to"]),

@@ -35,20 +35,26 @@ def published(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = tmp_path_factory.mktemp("published") / "it's mine.duckdb"
     late = reading("one", 0, overdue_amount=7, run_id="run-late", _synced_at=DAY.replace(day=12))
     late["observed_at"] = DAY.replace(hour=10)
-    load(database, "crmcom", {"account_observations": [reading("one", 0), reading("one", 1), late]})
-    build(database)
+    readings = [reading("one", 0, credit_limit=0), reading("one", 1), late | {"credit_limit": 0}]
+    contacts = [{"id": "anna", "name": "Anna"}, {"id": "bert", "name": "Bert"}]
+    load(database, "crmcom", {"account_observations": readings, "contacts": contacts})
+    build(database, vars={"crmcom_zero_credit_limit_means": "no_credit"})
     with duckdb.connect(database) as connection:
         connection.execute("create table crmcom_reports.my_own as select 1 as one")
     database.chmod(0o444)
     return database
 
 
-def overdue(published: Path, *options: object) -> list[dict[str, str]]:
+def told(published: Path, name: str, *options: object) -> list[dict[str, str]]:
     before = hashlib.sha256(published.read_bytes()).hexdigest()
-    found = crmcom("report", "overdue", "--format", "csv", "--database", published, *options)
+    found = crmcom("report", name, "--format", "csv", "--database", published, *options)
     assert found.exit_code == 0, found.output
     assert hashlib.sha256(published.read_bytes()).hexdigest() == before
     return list(csv.DictReader(io.StringIO(found.stdout)))
+
+
+def overdue(published: Path, *options: object) -> list[dict[str, str]]:
+    return told(published, "overdue", *options)
 
 
 def test_a_past_day_is_told_and_the_published_file_stays_as_it_is(published: Path) -> None:
@@ -57,6 +63,19 @@ def test_a_past_day_is_told_and_the_published_file_stays_as_it_is(published: Pat
     (row,) = overdue(published, "--as-of", "2026-03-10")
     assert (row["as_of_date"], row["overdue_gross"]) == ("2026-03-10", "7.0000")
     assert row["days_overdue_min"] == "1"
+
+
+def test_the_latest_day_asked_for_is_the_published_report(published: Path) -> None:
+    """What nobody can tell of a past day, such as contacts without accounts, is known of it."""
+    latest = told(published, "contact_360")
+    assert [row["contact_name"] for row in latest] == ["Anna", "Bert"]
+    assert told(published, "contact_360", "--as-of", "2026-03-11") == latest
+
+
+def test_a_past_day_is_told_with_the_variables_of_the_published_reports(published: Path) -> None:
+    """They may have been given to that one `crmcom transform` alone."""
+    (row,) = told(published, "credit_exposure", "--as-of", "2026-03-10")
+    assert (row["limit_status"], row["over_limit"]) == ("zero", "100.0000")
 
 
 def test_a_page_of_the_past_holds_all_that_it_tells(published: Path, tmp_path: Path) -> None:
@@ -93,11 +112,25 @@ def test_what_was_loaded_later_does_not_count(published: Path) -> None:
     assert row["overdue_gross"] == "40.0000"
 
 
+def test_a_day_before_the_first_reading_is_told_as_one(published: Path) -> None:
+    """Nothing was known then, which is not the same as nothing being overdue."""
+    found = crmcom("report", "overdue", "--as-of", "2026-03-09", "--database", published)
+    assert found.exit_code == 0, found.output
+    said = "No account is overdue, as of 2026-03-09: no account was read before 2026-03-10."
+    assert said in found.stdout
+    known = ("--known-at", "2026-03-01")
+    found = crmcom("report", "overdue", *known, "--database", published)
+    said = "No account is overdue: nothing had been loaded by 2026-03-01 00:00 UTC."
+    assert said in found.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
         (("overdue", "--as-of", "2026-03-12"), "the latest observed day is 2026-03-11"),
         (("overdue", "--as-of", "yesterday"), "'yesterday' is not a date"),
+        (("overdue", "--as-of", ""), "'' is not a date"),
+        (("overdue", "--known-at", ""), "'' is not a date"),
         (("overdue", "--known-at", "soon"), "'soon' is not a date"),
         (("my_own", "--as-of", "2026-03-10"), "my_own is no report of crmcom's"),
         (("overdu", "--as-of", "2026-03-10"), "did you mean overdue?"),

@@ -278,7 +278,8 @@ def test_a_strange_path_is_a_path(tmp_path: Path) -> None:
 
 
 def test_a_past_day_is_covered_by_what_was_pending_then(build: Build, warehouse: Path) -> None:
-    """A call that was made since covers the day before it was made, and no later one."""
+    """A call that was made since covers the day before it was made, and no later one; what was
+    deleted by then covers nothing."""
     call = {"activity_id": "call", "contact__id": "anna", "type__name": "Call"}
     due = {"scheduled_from": DAY + timedelta(days=5), "is_deleted": False}
     load(
@@ -292,18 +293,29 @@ def test_a_past_day_is_covered_by_what_was_pending_then(build: Build, warehouse:
                     "state": "COMPLETED",
                     "key_dates__scheduled_on__from_date": due["scheduled_from"],
                     "_synced_at": DAY + timedelta(days=1),
-                }
+                },
+                {"id": "gone", "contact__id": "anna", "state": "PENDING", "_deleted_at": DAY},
             ],
             "activity_versions": [
                 {
                     **call,
-                    **due,
-                    "state": state,
-                    "run_id": f"run-{day}",
-                    "observed_at": DAY + timedelta(days=day),
-                    "_synced_at": DAY + timedelta(days=day),
-                }
-                for day, state in enumerate(["PENDING", "COMPLETED"])
+                    "activity_id": "gone",
+                    "state": "PENDING",
+                    "scheduled_from": DAY + timedelta(days=2),
+                    "observed_at": DAY,
+                    "_synced_at": DAY,
+                },
+                *(
+                    {
+                        **call,
+                        **due,
+                        "state": state,
+                        "run_id": f"run-{day}",
+                        "observed_at": DAY + timedelta(days=day),
+                        "_synced_at": DAY + timedelta(days=day),
+                    }
+                    for day, state in enumerate(["PENDING", "COMPLETED"])
+                ),
             ],
         },
     )

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from crmcom_pipelines.cli.options import moment_of, warehouse_options
 from crmcom_pipelines.cli.tenancy import Place, complete_tenants, report_place_of
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
 
 
 def _complete_reports(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
@@ -100,13 +103,19 @@ def report(
         source = None
         place = report_place_of(dataset, tenant)
         dataset = place.dataset
-        known = moment_of("--known-at", known_at).astimezone(UTC) if known_at else None
+        day = None if as_of is None else moment_of("--as-of", as_of).date()
+        known = None if known_at is None else moment_of("--known-at", known_at).astimezone(UTC)
         moment = known and known.replace(tzinfo=None)
         names = _needed(name, file_format)
         warehouse = warehouse_at(destination, database, dataset)
-        if as_of or moment:
+        if day or moment:
+            from crmcom_pipelines.past import is_published
+
             source = stack.enter_context(warehouse.history(names[:1]))
-            database = _past(stack, names, source, place, as_of, moment)
+            if not moment and is_published(names[0], day, database=source, dataset=dataset):
+                source = None
+        if source is not None:
+            database = _past(stack, names, source, place, day, moment)
         else:
             database = stack.enter_context(warehouse.reports(names))
         options: dict[str, Any] = {
@@ -151,14 +160,13 @@ def _past(  # noqa: PLR0917 - private, called once
     names: tuple[str, ...],
     database: Path,
     place: Place,
-    as_of: str | None,
+    day: date | None,
     known_at: datetime | None,
 ) -> Path:
     """The file that holds the reports as they were; it lives as long as `stack`."""
     from crmcom_pipelines.past import as_known
     from crmcom_pipelines.progress import Progress
 
-    day = moment_of("--as-of", as_of).date() if as_of else None
     with Progress(sys.stderr, quiet=not sys.stderr.isatty()) as progress:
         progress.step("working out what was known then")
         return stack.enter_context(

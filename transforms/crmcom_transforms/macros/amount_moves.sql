@@ -12,7 +12,8 @@ with changes as (
         currency_before,
         currency_code,
         has_returned,
-        state = 'TERMINATED' and coalesce(state_before, '') <> 'TERMINATED' as is_terminated,
+        coalesce(state, '') = 'TERMINATED' and coalesce(state_before, '') <> 'TERMINATED'
+            as is_terminated,
         balance_before,
         balance,
         overdue_before,

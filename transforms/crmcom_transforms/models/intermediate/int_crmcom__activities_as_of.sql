@@ -177,7 +177,11 @@ final as (
         tags.tags,
         activities.state,
         state_histories.times_pending,
-        activities.is_deleted,
+        activities.is_deleted or coalesce(
+            {{ local_date('current_activities.deleted_at') }} <= as_of.as_of_date
+            and {{ is_known('current_activities.deleted_at') }},
+            false
+        ) as is_deleted,
         -- A history that ends in another state was read before the last change.
         coalesce(state_histories.last_state = activities.state, false) as is_history_known,
         activities.scheduled_from,

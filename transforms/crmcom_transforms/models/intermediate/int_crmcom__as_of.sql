@@ -69,7 +69,8 @@ final as (
         source_relation,
         coalesce({{ asked_as_of() }}, max(last_date)) as as_of_date,
         max(last_date) as last_observed_date,
-        min(first_account_date) as first_account_date
+        min(first_account_date) as first_account_date,
+        {{ built_with() }} as built_with
     from days
     group by source_relation
 

@@ -14,7 +14,7 @@ final as (
         run_id,
 
         -- text
-        state,
+        upper({{ text_or_null('state') }}) as state,
         upper({{ text_or_null('currency_code') }}) as currency_code,
         classification__name as classification,
         payment_terms__name as payment_terms,

@@ -18,7 +18,7 @@ final as (
         -- text
         number as account_number,
         name as account_name,
-        state,
+        upper({{ text_or_null('state') }}) as state,
         upper({{ text_or_null('currency_code') }}) as currency_code,
         classification__name as classification,
         payment_terms__name as payment_terms,

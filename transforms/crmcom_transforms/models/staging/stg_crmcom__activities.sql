@@ -22,7 +22,7 @@ final as (
         -- text
         name as activity_name,
         description,
-        state,
+        upper({{ text_or_null('state') }}) as state,
         type__name as type_name,
         type__color as type_color,
         contact__name as contact_name,

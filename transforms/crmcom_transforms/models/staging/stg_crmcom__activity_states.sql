@@ -12,7 +12,7 @@ final as (
         activity_id,
 
         -- text
-        state,
+        upper({{ text_or_null('state') }}) as state,
 
         -- numerics
         position,

@@ -16,7 +16,7 @@ final as (
         assign_to__team__id as team_id,
 
         -- text
-        state,
+        upper({{ text_or_null('state') }}) as state,
         type__name as type_name,
 
         -- booleans
