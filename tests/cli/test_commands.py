@@ -207,6 +207,19 @@ def test_a_secret_in_the_wrong_file_is_named_with_the_right_one(call, tmp_path, 
         assert "sEcret" not in found.out + found.err
 
 
+def test_a_result_that_cannot_be_written_is_one_line(environ, synced):
+    """Without a traceback."""
+    folder, _ = synced
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(
+            [str(Path(sys.executable).parent / "crmcom"), "status", "--json"],
+            cwd=folder, env=environ(folder), stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert found.returncode == 1
+    assert found.stderr == "Error: OSError: [Errno 28] No space left on device\n"
+
+
 def test_nothing_has_started_where_a_setting_is_wrong(call, tmp_path):
     found = call("sync", "--base-url", "http://example.com/v2", cwd=tmp_path, api_key="k")
     assert found.err.startswith("Error: ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,7 +64,8 @@ class Commands(click.Group):
                     "error": what,
                 }
                 if "--json" in args:
-                    click.echo(json.dumps(failure))
+                    with suppress(OSError):  # stdout may be why it ended: a full disk, say
+                        click.echo(json.dumps(failure))
             if failure is not None and code not in MEANINGS:
                 watch.tell_stopped(failure, code)
             else:
