@@ -43,7 +43,7 @@ KEPT = "What was committed is kept, and readers still have the last whole file"
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM unwinds a command as Ctrl-C does, unless whoever started us has other plans for it."""
+    """SIGTERM unwinds a command as Ctrl-C does, unless whoever started us has other plans."""
     is_ours = threading.current_thread() is threading.main_thread()
     if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
