@@ -16,7 +16,7 @@ def main() -> None:
     try:
         cli.main()
     except SystemExit as ended:
-        if ended.code in cli.STOPPED:
+        if isinstance(ended.code, int) and ended.code in cli.STOPPED:
             # All is unwound and told. Python would take seconds to leave large libraries.
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
