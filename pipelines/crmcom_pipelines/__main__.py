@@ -1,6 +1,8 @@
-"""The program `crmcom`, which a Ctrl-C ends quietly even before it has begun."""
+"""The program `crmcom`, which a signal ends quietly even before it has begun, and then at once."""
 
+import os
 import signal
+import sys
 
 
 def main() -> None:
@@ -11,7 +13,16 @@ def main() -> None:
 
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, before)
-    cli.main()
+    try:
+        cli.main()
+    except SystemExit as ended:
+        if isinstance(ended.code, int) and ended.code in cli.STOPPED:
+            # All is unwound and told. Python would take seconds to leave large libraries.
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            os._exit(ended.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -92,18 +92,20 @@ def _settings(
     find_misspelt: Callable[[], Sequence[Misspelt]],
     findings: list[Finding],
 ) -> Settings | None:
+    settings: Settings | None = None
     try:
-        settings = read()
-        Privacy(settings)  # names columns, which settings alone do not know
-        unknown = find_misspelt()
+        found = read()
+        Privacy(found)  # names columns, which settings alone do not know
     except CrmcomError as error:
         findings.append(failed("settings", error))
-        return None
+    else:
+        settings = found
+    unknown = find_misspelt()  # what is missing may be there, misspelt
     findings += [
         Finding("settings", ok=False, message=str(one), value=one.name, exit_code=2)
         for one in unknown
     ]
-    if not unknown:
+    if settings is not None and not unknown:
         message = f"complete, for {settings.base_url}"
         findings.append(Finding("settings", ok=True, message=message, value=settings.base_url))
     return settings

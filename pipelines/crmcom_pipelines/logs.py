@@ -53,6 +53,8 @@ def logging_to_stderr(
     # What asyncio says of tasks that a failure has ended is no news to anybody.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     logging.captureWarnings(as_json)
+    # On a full disk dbt cannot write its log; 20 lines on stderr for each message hide the cause.
+    shows, logging.raiseExceptions = logging.raiseExceptions, debug
     lines = _Lines()
     if as_json:
         sys.stderr = lines
@@ -63,6 +65,7 @@ def logging_to_stderr(
             lines.finish()
             sys.stderr = before
             logging.captureWarnings(False)  # noqa: FBT003 - its only parameter
+        logging.raiseExceptions = shows
         ours.setLevel(level)
         root.removeHandler(handler)
 

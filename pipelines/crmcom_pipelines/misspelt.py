@@ -15,6 +15,7 @@ from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crmcom.errors import SettingsError
 from crmcom.settings import NAMES
 from crmcom_pipelines.tenants import DATASET, LIST, OF_DLT, listed
 from crmcom_pipelines.transform import project_dir
@@ -65,6 +66,18 @@ def misspelt(environ: Mapping[str, str] = os.environ) -> list[Misspelt]:
         for name in sorted(environ)
         if (nearest := known.meant(name)) is not None
     ]
+
+
+@contextlib.contextmanager
+def named_with_errors() -> Iterator[None]:
+    """A setting that is missing may be there, misspelt: the error says so."""
+    try:
+        yield
+    except SettingsError as error:
+        unread = misspelt()
+        if not unread:
+            raise
+        raise SettingsError(". ".join(map(str, (error, *unread)))) from None
 
 
 def _written() -> Iterator[tuple[str, list[str]]]:

@@ -142,8 +142,9 @@ class Progress:
             self._live = bars(self._stream, self._look)
             self._live.start()
         else:
-            self._ticking = threading.Thread(target=self._tick, daemon=True, name="progress")
-            self._ticking.start()
+            ticking = threading.Thread(target=self._tick, daemon=True, name="progress")
+            ticking.start()
+            self._ticking = ticking  # from now on a signal may have another thread wait for it
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -43,10 +43,12 @@ async def read_accounts(feed: Feed) -> None:
     cut_short = await feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)
     listed = await _list(feed, run.fan_out | await pending(feed))
     await _read(feed, listed.column("id").to_pylist(), listed)
-    # Where the contacts could not be listed, nobody knows which accounts are new.
-    feed.result.partial = run.backfill is not None or (
-        contacts is not None and contacts.error is not None
-    )
+    feed.result.partial = run.backfill is not None
+    if contacts is not None and contacts.error is not None:
+        feed.result.partial = True
+        feed.result.notices.append(
+            "the contacts could not be listed, so nobody knows which accounts are new"
+        )
     if last_slice and run.backfill is None:
         await _refresh(feed)
     # What has come back meanwhile was read just now.

@@ -163,7 +163,7 @@ class Behaviour:
         again = await self._page(one, "CREATED_DATE", "DESC", 1)
         shown = (number - 1) * served + len(last.rows)
         repeats = number > 1 and bool(last.rows) and last.ids == first.ids
-        more = total > len(first.rows)
+        more = total > len(first.rows) or bool(after.rows)
         return [
             self._cap(one, more=more),
             _totals(
@@ -175,9 +175,7 @@ class Behaviour:
                 beyond=bool(after.rows),
                 repeats=repeats,
             ),
-            self._has_more(
-                one, told=first.has_more, more=more or bool(after.rows), repeats=repeats
-            ),
+            self._has_more(one, told=first.has_more, more=more, repeats=repeats),
         ]
 
     async def _counted_older(self, one: Listed) -> int | None:
@@ -220,7 +218,8 @@ class Behaviour:
         if ignored := await self._ignores(one, "created_on"):
             return [ignored]
         if dated:
-            at = next(r for r in rows if r.created_on is not None)
+            # The oldest that is shown: what is newer comes too where only one end works.
+            at = [r for r in rows if r.created_on is not None][-1]
             second = Window(at.created_on, (at.created_on or 0) + 1)
             page = await self._window(one, second)
             if not all(second.holds(r) for r in page.rows):
@@ -282,6 +281,9 @@ class Behaviour:
         name = one.name("filter completed_on")
         if ignored := await self._ignores(one, "completed_on"):
             return [ignored]
+        before = await self._window(one, Window(None, 0, "completed_on"))
+        if before.rows:
+            return [self._ignored(one, "completed_on", "its upper end")]
         ever = await self._window(one, Window(0, NEVER_S, "completed_on"))
         if not ever.rows:
             return [untold(name, "it finds nothing: perhaps none is completed")]

@@ -153,5 +153,9 @@ class FilterIgnored(Unproven):
         *,
         filter: str = "",  # noqa: A002 - the reference's word
     ) -> None:
-        super().__init__(message, evidence)
+        super().__init__(
+            f"{message}; to have this list read whole in each run, add it to "
+            "sources.crmcom.full_scan",
+            evidence,
+        )
         self.filter = filter

@@ -477,7 +477,9 @@ class Feed:
         """What is remembered of a slice that failed, too: it has loaded rows."""
         privacy = self.run.privacy
         state["columns"] = self.drift.remember()
-        state["tenant"] = self.run.settings.base_url
+        # An address at which nothing was read is no tenant: it may be a misspelt one.
+        if self.result.rows or (self.result.error is None and self.result.requests):
+            state["tenant"] = self.run.settings.base_url
         state.pop("half_merged", None)
         if self.half_merged:
             state["half_merged"] = sorted(self.half_merged)

@@ -35,11 +35,11 @@ from crmcom.errors import (
     Unreachable,
 )
 from crmcom.feed import Feed, raws
-from crmcom.listing import CAP, Window, cost, first_page, must_have_ids, newest_updated
+from crmcom.listing import CAP, Window, cost, first_page, must_have_ids, newest_updated, probe
 from crmcom.protocol import has_next
 from crmcom.resources import READERS, same_tenant
 from crmcom.retrying import Patience
-from crmcom.run import at_epoch
+from crmcom.run import at_epoch, epoch_s
 from crmcom.settings import Login
 from crmcom.windows import due
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from crmcom.stored import Stored
     from crmcom.windows import Plan
 
-MAX_ASKED = 6
+MAX_ASKED = 8
 """Requests of a plan where nothing fails; what would be nice to know is not asked beyond."""
 
 PATIENCE = Patience(tries=2, misrouted=2, longest_wait_s=2, total_s=20)
@@ -268,34 +268,35 @@ class _Planner:
         contacts = self.found.get("contacts")
         unsure = contacts is not None and contacts.at_least
         found.mode = "refresh" if known else "first load"
-        each = await self._accounts_each(feed, known)
+        sample = await self._sample(feed, known)
+        each = sample.each(known, await self._known("contacts"))
+        asked = round(lists * sample.requests_each)
         fresh = round(each * self._new)
         again = round(each * lists) - fresh
         due_now = await due_accounts(feed, frozenset())
         known_reads = min(len(known), max(len(due_now) + again, again))
-        found.steps.append(Step("accounts of contacts", lists, lists, at_least=unsure))
+        found.steps.append(Step("accounts of contacts", asked, lists, at_least=unsure))
         found.steps.append(
             Step("amounts of accounts", known_reads + fresh, known_reads + fresh, at_least=unsure)
         )
         budget = feed.run.settings.account_budget
         if budget is not None and len(due_now) < len(known):
             found.why = f"account_refresh allows {budget:,} of {len(known):,} known accounts"
-        await self._may_read(feed, known)
+        await self._may_read(feed, known or sample.accounts)
 
-    async def _accounts_each(self, feed: Feed, known: Collection[str]) -> float:
-        """Accounts of a contact, as the warehouse has them or a small sample."""
-        contacts = await self._known("contacts")
-        if known and contacts:
-            return len(known) / len(contacts)
-        sample = sorted(self._to_list)[:SAMPLE]
-        asked = accounts = 0
-        for contact_id in sample:
+    async def _sample(self, feed: Feed, known: Collection[str]) -> _Sample:
+        """The accounts of a few contacts; of one where the warehouse tells how many they have."""
+        sample = _Sample()
+        before = self._client.stats.requests
+        for contact_id in sorted(self._to_list)[: 1 if known else SAMPLE]:
             if self._client.stats.requests >= MAX_ASKED - 1:
                 break
             with contextlib.suppress(Answered):  # of this one contact
-                accounts += len((await accounts_of(feed, contact_id)).rows)
-                asked += 1
-        return (accounts + SAMPLE) / (asked + SAMPLE)
+                listed = await accounts_of(feed, contact_id)
+                sample.accounts += [row.id for row in listed.rows if row.id is not None]
+                sample.contacts += 1
+                sample.requests = self._client.stats.requests - before
+        return sample
 
     async def _may_read(self, feed: Feed, known: Collection[str]) -> None:
         """One account, to see whether the API lets us."""
@@ -399,6 +400,9 @@ class _Planner:
         """
         plan = due(feed)
         page = await self._page(feed, endpoint, Window(plan.window.start_s, None))
+        if plan.window.start_s is None and plan.divisible is not False:
+            # No row can lie outside, so nothing shows yet whether the filter works.
+            await probe(self._client, endpoint, "created_on", epoch_s(feed.now))
         by_its_clock = due(feed)
         if by_its_clock.window.start_s != plan.window.start_s:
             page = await self._page(feed, endpoint, Window(by_its_clock.window.start_s, None))
@@ -440,6 +444,25 @@ class _Planner:
         if page.total is None or page.total >= CAP:
             return 0
         return max(0, len(known) + newly - page.total)
+
+
+@dataclass(slots=True)
+class _Sample:
+    """Contacts whose accounts were listed, what they have, and the requests that it took."""
+
+    contacts: int = 0
+    accounts: list[str] = field(default_factory=list)
+    requests: int = 0
+
+    @property
+    def requests_each(self) -> float:
+        return self.requests / self.contacts if self.contacts else 1
+
+    def each(self, known: Collection[str], contacts: Collection[str]) -> float:
+        """Accounts of a contact, as the warehouse has them or this sample."""
+        if known and contacts:
+            return len(known) / len(contacts)
+        return (len(self.accounts) + SAMPLE) / (self.contacts + SAMPLE)
 
 
 @dataclass(slots=True)
@@ -498,7 +521,9 @@ def _listing_step(
     told = cost(page, feed.run.settings.page_size)
     if told is not None:
         rows = len(page.rows) if page.total is None else page.total
-        return Step(what, told, rows, window)
+        # A short page may be the last one, or all that the server puts on a page.
+        unsure = bool(page.rows) and page.total is None and page.has_more is None
+        return Step(what, told, rows, window, at_least=unsure)
     # The warehouse holds what the server does not count.
     whole = at_least_rows if window.start_s is None else 0
     rows = max(page.total or 0, len(page.rows), whole)

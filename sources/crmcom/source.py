@@ -11,6 +11,7 @@ from dlt.common.configuration.const import TYPE_EXAMPLES
 from dlt.common.configuration.exceptions import (
     ConfigProviderException,
     ConfigValueCannotBeCoercedException,
+    ValueNotSecretException,
 )
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.typing import TSecretStrValue
@@ -79,6 +80,12 @@ def settings_from_config(section: str = "", **given: Any) -> Settings:
         raise SettingsError(
             f"{setting(error.field_name)} is no {getattr(error.hint, '__name__', error.hint)}: "
             "see .dlt/config.toml for how to write it"
+        ) from None
+    except ValueNotSecretException as error:
+        name = error.key.rpartition(".")[2]
+        raise SettingsError(
+            f"{setting(name)} is a secret, and stands in .dlt/{error.provider_name}: move it to "
+            ".dlt/secrets.toml, which git ignores"
         ) from None
     except ConfigProviderException as error:
         why = str(error).splitlines()[-1]

@@ -91,6 +91,8 @@ def test_one_page_tells_nothing_of_the_next(examine):
         ({"ignored_filters": {"*": ("*",)}}, (FILTERS[1], "ignored", False)),
         ({"ignored_filters": {"*": ("states",)}}, (FILTERS[2], "ignored", False)),
         ({"ignored_filters": {"*": ("completed_on",)}}, (FILTERS[3], "ignored", False)),
+        ({"ignored_filters": {"*": ("created_on[lt]",)}}, (FILTERS[1], "ignored", False)),
+        ({"ignored_filters": {"*": ("completed_on[lt]",)}}, (FILTERS[3], "ignored", False)),
         (
             {"ignored_filters": {"*": ("sort", "order")}},
             ("contacts: sort UPDATED_DATE", "ignored", False),

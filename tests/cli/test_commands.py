@@ -183,6 +183,43 @@ def test_one_json_object_tells_also_why_nothing_was_done(call, server, args, cod
     assert "wrong-key-1" not in found.err + found.out
 
 
+@pytest.mark.parametrize("command", ["check", "plan", "sync"])
+def test_a_setting_that_is_missing_because_it_is_misspelt_is_named(call, tmp_path, command):
+    (tmp_path / ".dlt").mkdir()
+    (tmp_path / ".dlt/config.toml").write_text('[sources.crmcom]\nbas_url = "https://a.test"\n')
+    found = call(command, cwd=tmp_path, api_key="a-key")
+    assert found.code == 2
+    assert "sources.crmcom.base_url (SOURCES__CRMCOM__BASE_URL) is missing" in found.out + found.err
+    assert "did you mean sources.crmcom.base_url?" in found.out + found.err
+
+
+@pytest.mark.parametrize("name", ["api_key", "privacy_key"])
+def test_a_secret_in_the_wrong_file_is_named_with_the_right_one(call, tmp_path, name):
+    """By every command that reads it; its value is not shown."""
+    (tmp_path / ".dlt").mkdir()
+    config = f'[sources.crmcom]\nbase_url = "https://a.test"\n{name} = "sEcret"\n'
+    (tmp_path / ".dlt/config.toml").write_text(config)
+    for command in ("check", "sync"):
+        found = call(command, "--json", cwd=tmp_path)
+        assert found.code == 2
+        assert f"sources.crmcom.{name}" in found.out
+        assert "move it to .dlt/secrets.toml" in found.out
+        assert "sEcret" not in found.out + found.err
+
+
+def test_a_result_that_cannot_be_written_is_one_line(environ, synced):
+    """Without a traceback."""
+    folder, _ = synced
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(
+            [str(Path(sys.executable).parent / "crmcom"), "status", "--json"],
+            cwd=folder, env=environ(folder), stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert found.returncode == 1
+    assert found.stderr == "Error: OSError: [Errno 28] No space left on device\n"
+
+
 def test_nothing_has_started_where_a_setting_is_wrong(call, tmp_path):
     found = call("sync", "--base-url", "http://example.com/v2", cwd=tmp_path, api_key="k")
     assert found.err.startswith("Error: ")

@@ -79,6 +79,29 @@ def test_a_signal_ends_a_sync_at_once(tmp_path, environ, call, number, when):
     assert call("status", "--json", cwd=tmp_path).json["last_attempt"]["exit_code"] == 0
 
 
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_sigterm_ends_what_only_asks_and_says_so(tmp_path, environ, command):
+    """As Ctrl-C does: with one object for a script, and in one line for people."""
+    with serve(World(), behaviour=LIVE.but(latency_s={"*": 60.0})) as server:
+        args = [CRMCOM, command, "--json", "--base-url", server.base_url]
+        with subprocess.Popen(
+            args,
+            cwd=tmp_path,
+            env=environ(tmp_path, server.api_key),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            while not server.sandbox.counters.requests and process.poll() is None:
+                time.sleep(0.05)
+            begun = time.monotonic()
+            process.terminate()
+            out, err = process.communicate(timeout=60)
+            took_s = time.monotonic() - begun
+    assert process.returncode == json.loads(out)["exit_code"] == 143
+    assert err.decode().strip() == "Stopped. Nothing was changed."
+    assert took_s < AT_MOST_S
+
+
 def test_a_signal_ends_forgetting_at_once(synced, tmp_path, environ, server):
     """What is half done is thrown away by the next command, as after a kill."""
     folder, _ = synced

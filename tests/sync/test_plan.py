@@ -10,7 +10,7 @@ from crmcom_sandbox import LIVE, Credentials
 
 from .worlds import small
 
-A_HANDFUL = 6
+A_HANDFUL = 8
 
 
 def planned(warehouse, **options):
@@ -127,3 +127,29 @@ def test_a_server_that_refuses_or_breaks_every_list_is_one_cause(warehouse):
     here.server.sandbox.switch(forbidden=(), broken=("*",))
     with pytest.raises(Unavailable, match="500"):
         planned(here)
+
+
+def test_accounts_that_may_not_be_read_are_told_before_the_first_load(warehouse):
+    here = warehouse(small(9), LIVE.but(forbidden=("GET /accounts/{id}",)))
+    found = planned(here)
+    assert found.exit_code == 3
+    assert "GET /accounts/{id}" in str(found.resources["accounts"].error)
+    assert found.resources["activities"].error is None
+
+
+def test_a_filter_that_is_ignored_is_told_before_the_first_load(warehouse):
+    """The run would load nothing of it; so the plan counts no listing of it."""
+    here = warehouse(small(9), LIVE.but(ignored_filters={"GET /activities": ("created_on",)}))
+    found = planned(here)
+    assert found.exit_code == 5
+    assert "full_scan" in str(found.resources["activities"].error)
+
+
+def test_lists_that_tell_nothing_of_what_follows_cost_two_requests_each(warehouse):
+    """No total and no `has_more`: that nothing follows is seen on the next page."""
+    here = warehouse(small(8), LIVE.but(total="absent", has_more=False))
+    found = planned(here)
+    assert found.at_least
+    ran = here.sync(slice_rows=20_000)
+    really = sum(r.requests for r in ran.resources.values())
+    assert abs(found.requests - really) <= 0.1 * really, (found.requests, really)

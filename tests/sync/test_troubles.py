@@ -382,3 +382,14 @@ def test_another_server_is_refused_and_nothing_is_changed(warehouse):
             at.sync(settings={"base_url": other.server.base_url}, resources=resources)
         assert caught.value.exit_code == 2
         assert at.database.read_bytes() == before
+
+
+def test_an_address_at_which_nothing_was_read_is_not_remembered_as_the_tenant(warehouse):
+    """A first run with a misspelt one fails; corrected, the next one goes on in the same file."""
+    at = warehouse(worlds.small())
+    nowhere = "http://127.0.0.1:1/v2"
+    failed = at.sync(expect=4, settings={"base_url": nowhere})
+    assert failed.resources["accounts"].verdict == "unproven"
+    assert "contacts could not be listed" in failed.resources["accounts"].reason
+    at.sync()
+    assert at.differences() == []

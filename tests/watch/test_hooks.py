@@ -101,14 +101,16 @@ def test_what_is_no_run_is_not_told(args, tmp_path):
 
 
 def test_a_request_to_end_is_told_and_is_143(tmp_path):
-    """SIGTERM while the API is slow: what a scheduler sends before it kills."""
+    """SIGTERM while the API is slow: what a scheduler sends before it kills. A command that takes
+    its time is not waited for, and told all the same."""
     with serve(World.generate(contacts=300, activities=10), behaviour="live") as server:
         env = environ(
             tmp_path,
             SOURCES__CRMCOM__API_KEY=server.api_key,
             SOURCES__CRMCOM__MAX_REQUESTS_PER_SECOND="5",
         )
-        args = ("sync", "--base-url", server.base_url, "--json", "--on-failure", TELL)
+        args = ("sync", "--base-url", server.base_url, "--json")
+        args += ("--on-failure", f"sleep 2.5; {TELL}")
         with subprocess.Popen(
             [CRMCOM, *args], cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
@@ -117,9 +119,13 @@ def test_a_request_to_end_is_told_and_is_143(tmp_path):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             process.send_signal(signal.SIGTERM)
+            begun = time.monotonic()
             out, _ = process.communicate(timeout=60)
+    assert time.monotonic() - begun < 2
     assert process.returncode == 143
     assert json.loads(out)["exit_code"] == 143
+    while time.monotonic() < begun + 30 and not (tmp_path / "facts").exists():
+        time.sleep(0.1)
     assert told(tmp_path)["exit_code"] == 143
     assert "stopped" in told(tmp_path)["text"]
 

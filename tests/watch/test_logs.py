@@ -191,3 +191,18 @@ def test_a_stderr_that_nobody_reads_ends_nothing():
             sys.stderr.write("a line\n")
     finally:
         sys.stderr = before
+
+
+def test_a_log_file_of_a_library_that_cannot_be_written_is_not_told(capsys):
+    """dbt's, on a full disk: the run tells the cause, once."""
+
+    class Full(io.StringIO):
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    library, handler = logging.getLogger("a library"), logging.StreamHandler(Full())
+    library.addHandler(handler)
+    with logging_to_stderr():
+        library.error("something")
+    library.removeHandler(handler)
+    assert "Logging error" not in capsys.readouterr().err

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from crmcom_pipelines.cli.stopping import Stopped
-from crmcom_pipelines.cli.watching import STOPPED, Watch
+from crmcom_pipelines.cli.stopping import Stopped, stopped_code, terminable
+from crmcom_pipelines.cli.watching import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ class Commands(click.Group):
         os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
         name = next((arg for arg in args if arg in self.commands), None)
         knows = {str(p.name) for p in self.commands[name].params} if name else set()
-        with Watch(args, name, knows) as watch:
+        with terminable(), Watch(args, name, knows) as watch:
             failure: dict[str, Any] | None = None
             try:
                 code = super().main(args, **{**extra, "standalone_mode": False, "obj": watch}) or 0
@@ -63,8 +64,12 @@ class Commands(click.Group):
                     "error": what,
                 }
                 if "--json" in args:
-                    click.echo(json.dumps(failure))
-            watch.tell_hooks(failure, code, MEANINGS.get(code, "stopped"))
+                    with suppress(OSError):  # stdout may be why it ended: a full disk, say
+                        click.echo(json.dumps(failure))
+            if failure is not None and code not in MEANINGS:
+                watch.tell_stopped(failure, code)
+            else:
+                watch.tell_hooks(failure, code, MEANINGS.get(code, "stopped"))
         sys.exit(code)
 
 
@@ -77,7 +82,7 @@ def _told(watch: Watch, error: BaseException) -> tuple[str, int]:
         else:
             error.show()
     elif isinstance(error, click.Abort | KeyboardInterrupt):
-        what, code = "stopped", STOPPED
+        what, code = "stopped", stopped_code(error)
         done = str(error) if isinstance(error, Stopped) else "Nothing was changed."
         watch.says(f"Stopped. {done}", code)
     elif hasattr(error, "exit_code"):

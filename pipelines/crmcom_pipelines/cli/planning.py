@@ -36,11 +36,13 @@ def plan(ctx: click.Context, /, **options: Any) -> None:
     from crmcom import Run
     from crmcom.planning import PATIENCE, TIMEOUT_S
     from crmcom_pipelines import load
+    from crmcom_pipelines.misspelt import named_with_errors
     from crmcom_pipelines.plan import plan
 
     resources = resources_of(options["resources"])
     place = place_of(options["dataset"], options["tenant"], "plan")
-    settings = place.settings(given_of(options, resources))
+    with named_with_errors():
+        settings = place.settings(given_of(options, resources))
     run = Run(
         replace(settings, request_timeout_s=min(settings.request_timeout_s, TIMEOUT_S)),
         resources=resources,

@@ -34,7 +34,35 @@ class Stopped(click.Abort):
     """Stopped by its user, with something done by then. The text says what, and how to go on."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where a command ends as by Ctrl-C."""
+
+
 KEPT = "What was committed is kept, and readers still have the last whole file"
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM unwinds a command as Ctrl-C does, unless whoever started us has other plans."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def stopped_code(error: BaseException) -> int:
+    """The exit code of a command that a signal has ended; click wraps what it was."""
+    number = signal.SIGTERM if isinstance(error.__cause__ or error, Terminated) else signal.SIGINT
+    return EXIT_CODES[number]
 
 
 @contextlib.contextmanager

@@ -90,10 +90,12 @@ def _run(
     def run_of(place: Place, progress: Progress) -> Outcome:
         from crmcom import Run
         from crmcom_pipelines import load
-        from crmcom_pipelines.misspelt import misspelt
+        from crmcom_pipelines.misspelt import misspelt, named_with_errors
 
+        with named_with_errors():
+            read = settings(place)
         run = Run(
-            settings(place),
+            read,
             resources=resources,
             reconcile=options["reconcile"],
             accept_deletions=options["accept_deletions"],

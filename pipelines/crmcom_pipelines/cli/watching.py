@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from crmcom_pipelines.cli.options import configured, options
+from crmcom_pipelines.cli.stopping import EXIT_CODES
 from crmcom_pipelines.logs import Context, Format, logging_to_stderr
 
 if TYPE_CHECKING:
@@ -32,10 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crmcom")
 
-STOPPED = 130
-"""What a shell says of a program that Ctrl-C has ended."""
-
-CLEAR_S, STOP_S = 0.5, 10
+CLEAR_S, STOP_S = 0.5, 1.2
 """How long a command that was told to end waits for its display, and for those who are told."""
 
 # What they are set to is read by `Watch`; click declares, checks and documents them.
@@ -164,7 +162,7 @@ class Watch:
             extra = {"event": "error", "fields": {"message": error, "exit_code": code}}
             log.error("%s", error, extra=extra, exc_info=trace)
         else:
-            click.echo(error if code == STOPPED else f"Error: {error}", err=True)
+            click.echo(error if code in EXIT_CODES.values() else f"Error: {error}", err=True)
             if trace is not None and self.debug:
                 log.error("", exc_info=trace)
 
@@ -188,16 +186,17 @@ class Watch:
         return not clearing.is_alive()
 
     def tell_stopped(self, failure: Mapping[str, Any], code: int) -> None:
-        """Tell who asked for it of a command whose process is about to end; `STOP_S` at most."""
-
-        def tell() -> None:
-            self.tell_hooks(failure, code, "stopped")
-            if self._telemetry is not None:
-                self._telemetry.finish()
-
-        telling = threading.Thread(target=tell, daemon=True)
-        telling.start()
-        telling.join(STOP_S)
+        """Tell who asked for it of a command whose process is about to end; `STOP_S` at most. A
+        command that is told goes on by itself."""
+        tellings = [lambda: self.tell_hooks(failure, code, "stopped")]
+        if self._telemetry is not None:
+            tellings.append(self._telemetry.finish)
+        threads = [threading.Thread(target=tell, daemon=True) for tell in tellings]
+        for thread in threads:
+            thread.start()
+        until_s = time.monotonic() + STOP_S
+        for thread in threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
 
     def tell_hooks(self, failure: Mapping[str, Any] | None, code: int, meaning: str) -> None:
         """Tell who asked for it. `failure`: the result of a command that ended without a run's."""
