@@ -30,9 +30,7 @@ def test_every_command_has_help_with_an_example(command):
 
 def test_help_imports_none_of_the_slow_libraries(tmp_path):
     """`crmcom --help` answers at once: what takes seconds to import is imported when used."""
-    slow = (
-        "{'dlt', 'dbt', 'pandas', 'pyarrow', 'duckdb', 'httpx', 'pyreqwest', 'rich', 'starlette'}"
-    )
+    slow = "{'dlt', 'dbt', 'pandas', 'pyarrow', 'duckdb', 'httpx', 'aiohttp', 'rich', 'starlette'}"
     code = (
         "import sys; from click.testing import CliRunner; from crmcom_pipelines.cli import main; "
         f"CliRunner().invoke(main, ['--help']); print(sorted({slow} & set(sys.modules)))"
