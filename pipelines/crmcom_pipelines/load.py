@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -289,6 +290,8 @@ def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, draft: Draft) -
 
     # Arrow's own allocator keeps what it has once taken: 90 MB more at the peak.
     pa.set_memory_pool(pa.system_memory_pool())
+    # What is imported stays: to look through it at each collection took a twentieth of the time.
+    gc.freeze()
     pipeline.sync_destination()
     while True:
         began_s, rows = time.monotonic(), sum(r.rows for r in run.results.values())

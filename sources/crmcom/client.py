@@ -36,7 +36,7 @@ from crmcom.protocol import Reply, Request, judge
 from crmcom.retrying import Health, Patience
 from crmcom.settings import ApiKey, Login, Settings, setting
 from crmcom.transport import transport as network
-from crmcom.wire import Answer, Headers, Wire
+from crmcom.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from crmcom.network import Answer, Headers
     from crmcom.protocol import Page
 
 CLOCK_TOLERANCE_S = 300
@@ -104,7 +105,7 @@ class Client:
         self._transport = transport or network(
             settings.transport, settings.base_url, max_connections=settings.max_concurrency
         )
-        self._wire = Wire(settings.base_url, self._transport, timeout_s=settings.request_timeout_s)
+        self._wire = Wire(settings.base_url, self._transport)
         self._gate = Gate(
             Limiter(
                 max_in_flight=settings.max_concurrency, max_rate=settings.max_requests_per_second
@@ -141,11 +142,6 @@ class Client:
     def stats(self) -> Count:
         """What this client has asked so far."""
         return self._counts.total
-
-    @property
-    def connections(self) -> int | None:
-        """How many have been opened; None where the transport does not count them."""
-        return getattr(self._transport, "connections", None)
 
     def counting(self, into: Count | None = None) -> AbstractContextManager[Count]:
         """Counts what is asked inside the `with`, by tasks spawned there too; `into` goes on."""

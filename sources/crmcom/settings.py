@@ -31,7 +31,7 @@ EXAMPLE_URL = "https://app.crm.com/backoffice/v2"
 
 ActivityDetails = Literal["changed", "all", "off"]
 Privacy = Literal["hash", "drop"]
-TransportKind = Literal["aiohttp", "httpx", "pyreqwest"]
+TransportKind = Literal["asyncio", "aiohttp", "httpx"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ class Settings:
     """Requests in flight at once, at most; how many there are follows from how it goes."""
     max_requests_per_second: float | None = None
     """A ceiling; None leaves the pace to what the server bears."""
-    transport: TransportKind = "aiohttp"
-    """What carries the requests: aiohttp is the fastest here (docs/decisions/0003-transport.md)."""
+    transport: TransportKind = "asyncio"
+    """What carries the requests: the fastest here (docs/decisions/0003-transport.md)."""
     request_timeout_s: float = 60
     """For one try, from its first byte to its last. The API's searches take up to 16 s."""
     run_timeout_s: float | None = None
@@ -129,7 +129,7 @@ class Settings:
             self._set(name, _number(name, getattr(self, name), optional=optional, zero=zero))
         self._set("start_date", _start_date(self.start_date))
         self._set("account_refresh", _account_refresh(self.account_refresh))
-        _one_of("transport", self.transport, ("aiohttp", "httpx", "pyreqwest"))
+        _one_of("transport", self.transport, ("asyncio", "aiohttp", "httpx"))
         _one_of("activity_details", self.activity_details, ("changed", "all", "off"))
         self._set("full_scan", _full_scan(self.full_scan))
         self._set("privacy", _privacy(self.privacy))

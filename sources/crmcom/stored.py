@@ -6,6 +6,7 @@ answer stands for a table that does not exist yet.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dlt import Pipeline
+    from dlt.destinations.sql_client import SqlClientBase
 
 T = TypeVar("T")
 
@@ -75,6 +77,11 @@ class Destination:
     def __init__(self, pipeline: Pipeline, work: Work) -> None:
         self._pipeline, self._work = pipeline, work
 
+    @cached_property
+    def _sql(self) -> SqlClientBase[Any]:
+        """One for all questions: for each new one dlt reads its whole configuration, 20 ms."""
+        return self._pipeline.sql_client()
+
     async def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
         return await self._of(table, "id", ids)
 
@@ -108,7 +115,7 @@ class Destination:
 
     async def known_accounts(self, now: datetime) -> list[Known]:
         def ask() -> pa.Table:
-            with self._pipeline.sql_client() as client:
+            with self._sql as client:
                 named = client.make_qualified_table_name
                 return _fetched(
                     client,
@@ -125,7 +132,7 @@ class Destination:
         """Who was erased and is to be kept out."""
 
         def ask() -> Forgotten:
-            with self._pipeline.sql_client() as client:
+            with self._sql as client:
                 name = client.make_qualified_table_name(forgotten.TABLE)
                 try:
                     found = _fetched(client, f"select salt, digest from {name}")  # noqa: S608
@@ -157,7 +164,7 @@ class Destination:
         for all of them: opening a file costs more than asking."""
 
         def ask() -> pa.Table:
-            with self._pipeline.sql_client() as client:
+            with self._sql as client:
                 # Raw SQL: dlt's dataset() parses it with sqlglot, seconds for long id lists.
                 asked = questions(client.make_qualified_table_name(table))
                 try:

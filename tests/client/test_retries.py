@@ -21,9 +21,9 @@ from crmcom.errors import (
     Unavailable,
     Unreachable,
 )
+from crmcom.network import REFUSED
 from crmcom.protocol import Request
 from crmcom.retrying import Patience
-from crmcom.transport import REFUSED
 
 
 @pytest.mark.parametrize("status", [425, 429, 500, 502, 503, 504])
@@ -50,10 +50,8 @@ async def test_a_passing_failure_is_asked_again(tools, status):
 async def test_a_connection_that_breaks_is_asked_again(tools, how, cause):
     """Resets and truncation in the middle of a body, silence and dripping are all noticed."""
     bad = tools.Say(body={"id": "x" * 100}, how=how)
-    # aiohttp by itself repeats, once, what was dropped before an answer began: connections that
-    # rested for a while often end so.
     async with (
-        tools.Server([bad, bad, 200] if how == "drop" else [bad, 200]) as server,
+        tools.Server([bad, 200]) as server,
         tools.client(server, request_timeout_s=0.15) as client,
     ):
         reply = await client.get(tools.account())
@@ -324,7 +322,6 @@ async def test_connections_are_used_again(tools):
         await asyncio.gather(*(client.get(tools.account()) for _ in range(200)))
         assert server.connections <= 10
         assert server.peak <= 10
-        assert client.connections == server.connections
 
 
 async def test_compressed_replies_are_read(tools):

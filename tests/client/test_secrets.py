@@ -86,7 +86,7 @@ TROUBLES = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
-@pytest.mark.parametrize("kind", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("kind", ["asyncio", "aiohttp", "httpx"])
 async def test_no_failure_shows_a_secret(tools, everything_logged, trouble, kind):
     """Not in logs at DEBUG, not in an error's text, pickle or arguments, and not in a traceback
     with the local variables of every frame; even where the server repeats what it was sent."""
@@ -96,7 +96,7 @@ async def test_no_failure_shows_a_secret(tools, everything_logged, trouble, kind
         tools.client(
             server,
             **WHO,
-            transport=transport,
+            transport=transport or kind,
             patience=Patience(tries=3),
             request_timeout_s=0.1,
         ) as client,

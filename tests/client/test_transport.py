@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
 import shutil
 import ssl
 import subprocess
-import sys
+import zlib
+from pathlib import Path
 
+import certifi
 import httpx
 import pytest
 
 from crmcom.errors import SettingsError, Unavailable
+from crmcom.network import proxy_for
 from crmcom.retrying import Patience
-from crmcom.transport import proxy_for
 
 API = "https://app.crm.com/backoffice/v2"
 LOCAL = "http://127.0.0.1:8080/v2"
-EACH = pytest.mark.parametrize("kind", ["aiohttp", "httpx", "pyreqwest"])
+EACH = pytest.mark.parametrize("kind", ["asyncio", "aiohttp", "httpx"])
 
 
 @pytest.mark.parametrize(
@@ -104,6 +108,8 @@ def certificate(tmp_path_factory):
         "x509 -req -days 2 -in asked.csr -CA ca.pem -CAkey ca.key -extfile names -out cert.pem",
     ):
         subprocess.run(["openssl", *command.split()], check=True, capture_output=True, cwd=folder)
+    others = Path(certifi.where()).read_text()
+    (folder / "bundle.pem").write_text(others + (folder / "ca.pem").read_text())
     return folder
 
 
@@ -125,11 +131,12 @@ async def answer_over_tls(certificate):
 
 
 @EACH
-@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("trusted", ["", "ca.pem", "bundle.pem"])
 async def test_certificates_are_checked(tools, monkeypatch, certificate, trusted, kind):
-    """SSL_CERT_FILE names a company's own authority; without it, the error says so at once."""
+    """SSL_CERT_FILE names a company's own authority, or it among all others; without it, the
+    error says so at once."""
     if trusted:
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate / trusted))
     async with await answer_over_tls(certificate) as server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
         async with tools.client(url, transport=kind) as client:
@@ -172,14 +179,75 @@ async def test_any_transport_of_httpx_s_interface_can_stand_in(tools):
         tools.Server([200]) as server,
         tools.client(server, transport=httpx.AsyncHTTPTransport()) as client,
     ):
+        assert (await client.get(tools.account())).body == b'{"id": "1"}'
+
+
+BODY = b'{"id": "1"}'
+ENDINGS = {
+    "by its length": b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n" + BODY,
+    "in pieces": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b'4\r\n{"id\r\n7\r\n": "1"}\r\n0\r\n\r\n',
+    "with the connection": b"HTTP/1.1 200 OK\r\n\r\n" + BODY,
+    "in the old way": b"HTTP/1.0 200 OK\r\n\r\n" + BODY,
+    "after another": b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n" + BODY,
+    "packed": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(BODY),
+    "deflated": b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n" + zlib.compress(BODY),
+    "deflated barely": b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n"
+    + zlib.compress(BODY, wbits=-15),
+}
+
+
+@EACH
+@pytest.mark.parametrize("reply", ENDINGS.values(), ids=ENDINGS.keys())
+async def test_an_answer_may_end_in_any_way_of_http(tools, reply, kind):
+    """Arriving byte by byte, too."""
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in reply:
+            writer.write(bytes([byte]))
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+        async with tools.client(url, transport=kind) as client:
+            assert (await client.get(tools.account())).body == BODY
+    assert client.stats.retries == 0
+
+
+@EACH
+async def test_what_is_packed_may_not_fill_the_memory(tools, monkeypatch, kind):
+    """A body is as large as it is unpacked."""
+    monkeypatch.setattr("crmcom.wire.MAX_BODY", 100_000)
+    bomb = tools.Say(body=gzip.compress(bytes(10**8)), headers={"Content-Encoding": "gzip"})
+    async with (
+        tools.Server([bomb, 200]) as server,
+        tools.client(server, transport=kind) as client,
+    ):
         await client.get(tools.account())
-    assert client.connections is None
+    assert client.stats.causes == {"broken body": 1}
 
 
-async def test_a_transport_that_is_not_installed_is_named_with_its_remedy(tools, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyreqwest.client", None)
-    with pytest.raises(SettingsError, match=r"pyreqwest.*pip install"):
-        tools.client(API, transport="pyreqwest")
+async def test_a_connection_that_says_more_than_it_was_asked_is_left(tools):
+    """What comes unasked must not pass for the next answer."""
+    stale = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 0}'
+
+    async def serve(reader, writer):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(ENDINGS["by its length"])
+                await asyncio.sleep(0.02)
+                writer.write(stale)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
+        async with tools.client(url) as client:
+            for _ in range(3):
+                assert (await client.get(tools.account())).body == BODY
+                await asyncio.sleep(0.05)
 
 
 async def test_what_is_not_http_is_unavailable(tools):

@@ -48,8 +48,7 @@ def imported(*under):
 def test_the_source_names_what_it_imports():
     """`dlt init` installs what stands in its requirements, and nothing more is there."""
     needs = named((ROOT / "sources/crmcom/requirements.txt").read_text().splitlines())
-    # Imported only where the setting `transport` names it; where it is missing, that is said.
-    used = imported("sources/crmcom") - {"pyreqwest"}
+    used = imported("sources/crmcom")
     assert used <= set(needs)
     # duckdb stays below 2 wherever it is installed, although nothing here imports it.
     assert set(needs) - used <= {"duckdb"}
