@@ -146,13 +146,17 @@
 {%- endmacro %}
 
 
-{# What a text of a type looks like, as a regular expression whose first group is to be cast. #}
+{#
+    What a text of a type looks like, as a regular expression whose first group is to be cast. A zone
+    comes after seconds alone.
+#}
 {% macro shape_of(type) -%}
     {%- set day = '\\d{4,6}[-/]\\d{1,2}[-/]\\d{1,2}' -%}
     {{ {
         'decimal': '^([+-]?(?:\\d+(?:_\\d+)*\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?)$',
         'date': '^(' ~ day ~ ')(?:[ T].*)?$',
-        'timestamp': '^(' ~ day ~ '(?:[ T]\\d{1,2}:\\d{1,2}(?::\\d{1,2}(?:\\.\\d{1,6})?)?)?)'
+        'timestamp': '^(?=' ~ day ~ '(?:$|[ T]\\d{1,2}:\\d{1,2}(?:$|:)))'
+            ~ '(' ~ day ~ '(?:[ T]\\d{1,2}:\\d{1,2}(?::\\d{1,2}(?:\\.\\d{1,6})?)?)?)'
             ~ '(?:(?<=\\.\\d{6})\\d+)?(?: ?(?:Z|UTC)|[+-]\\d{2}(?::?\\d{2})?)?$',
     }[type.split('(')[0]] }}
 {%- endmacro %}
