@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-slow test-airflow test-image model bench bench-pace bench-refresh \
-	bench-size bench-increment check format docs lock clean
+.PHONY: help setup demo test test-slow test-airflow test-spark test-dialects test-image model bench \
+	bench-pace bench-refresh bench-size bench-increment check format docs lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,6 +41,23 @@ $(VENV)-airflow/.installed: docs/schedule/airflow/requirements.txt
 
 test-airflow: setup $(VENV)-airflow/.installed  ## the DAG under real Airflow, which is installed for it
 	CRMCOM_AIRFLOW=$(VENV)-airflow/bin/python $(BIN)/python -m pytest tests/schedule/test_airflow.py
+
+# So is Spark's: 500 MB. It needs Java.
+$(VENV)-spark/.installed: docs/spark/requirements.txt
+	$(PYTHON) -m venv --clear $(VENV)-spark
+	$(VENV)-spark/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+test-spark: setup $(VENV)-spark/.installed  ## the marts on Apache Spark, row by row; needs Java 17
+	CRMCOM_SPARK=$(abspath $(VENV)-spark/bin/python) $(BIN)/python -m pytest tests/destinations/test_spark.py
+
+$(VENV)-dialects/.installed: tests/dialects/requirements.txt
+	$(PYTHON) -m venv --clear $(VENV)-dialects
+	$(VENV)-dialects/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+test-dialects: setup $(VENV)-dialects/.installed  ## the marts' SQL for engines that are not here
+	CRMCOM_DIALECTS=$(abspath $(VENV)-dialects/bin/python) $(BIN)/python -m pytest tests/dialects
 
 test-image: setup  ## the container file's steps, without a container; installs from the network
 	CRMCOM_INSTALLS=1 $(BIN)/python -m pytest tests/schedule/test_container.py
@@ -85,4 +102,4 @@ lock:  ## compile requirements.lock anew (needs uv)
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade -o requirements.lock
 
 clean:  ## remove what make made
-	rm -rf $(VENV) $(VENV)-airflow .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) $(VENV)-airflow $(VENV)-spark $(VENV)-dialects .mypy_cache .pytest_cache .ruff_cache .hypothesis dist build

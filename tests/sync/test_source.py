@@ -131,6 +131,16 @@ def test_a_destination_that_cannot_merge_is_refused(tmp_path):
         assert not server.sandbox.log
 
 
+@pytest.mark.parametrize("table_format", [None, "delta", "iceberg"])
+def test_dlt_replaces_no_rows_in_files(table_format):
+    """That is why files are refused: docs/decisions/0009-engines-and-files.md. Else look again."""
+    can = dlt.destinations.filesystem("files").capabilities()
+    strategies = can.merge_strategies_selector(
+        can.supported_merge_strategies, table_schema={"table_format": table_format}
+    )
+    assert "delete-insert" not in strategies
+
+
 def test_a_failure_raises_and_keeps_nothing(tmp_path):
     world = worlds.small(contacts=5, activities=5)
     with serve(world, behaviour="live") as server:

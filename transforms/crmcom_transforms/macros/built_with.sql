@@ -10,5 +10,5 @@
     ] -%}
         {%- do found.update({name: var(name)}) -%}
     {%- endfor -%}
-    {{ crmcom_transforms.as_text("'" ~ tojson(found, sort_keys=true) | replace("'", "''") ~ "'") }}
+    {{ crmcom_transforms.as_text(crmcom_transforms.text_literal(tojson(found, sort_keys=true))) }}
 {%- endmacro %}

@@ -90,12 +90,27 @@
 {% endmacro %}
 
 
+{# Whether every day is to be built again, whatever was built before. #}
+{% macro must_start_over() %}
+    {{ return(adapter.dispatch('must_start_over', 'crmcom_transforms')()) }}
+{% endmacro %}
+
+{% macro default__must_start_over() %}
+    {{ return(should_full_refresh()) }}
+{% endmacro %}
+
+{# Rows of Parquet files can be added to, not changed. #}
+{% macro spark__must_start_over() %}
+    {{ return(true) }}
+{% endmacro %}
+
+
 {#
     What a `by_day` model was made from when it was last built to its end, for the model that
     plans it; none on a first build or when all is to be built again.
 #}
 {% macro built_before(plan) %}
-    {%- if not execute or should_full_refresh() -%}
+    {%- if not execute or crmcom_transforms.must_start_over() -%}
         {{ return(none) }}
     {%- endif -%}
     {{ return(adapter.get_relation(
@@ -161,7 +176,7 @@
     {%- set columns = model.columns.keys() | list -%}
     {%- set starts_over = (
         existing is none
-        or should_full_refresh()
+        or crmcom_transforms.must_start_over()
         or load_cached_relation(built) is none
         or not crmcom_transforms.has_columns(existing, columns)
     ) -%}

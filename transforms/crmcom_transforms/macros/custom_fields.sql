@@ -70,7 +70,7 @@
     {%- set typed = {} -%}
     {%- for column, key, type in fields -%}
         {%- do typed.update({column: (
-            "custom_field_key = '" ~ key | replace("'", "''") ~ "'",
+            'custom_field_key = ' ~ crmcom_transforms.text_literal(key),
             crmcom_transforms.as_type('custom_field_value', type),
             type,
         )}) -%}

@@ -13,6 +13,10 @@
     {%- endif -%}
 {%- endmacro %}
 
+{% macro spark__local_date(timestamp_utc, timezone) -%}
+    cast(convert_timezone('UTC', '{{ timezone }}', {{ timestamp_utc }}) as date)
+{%- endmacro %}
+
 
 {#
     The UTC timestamp at which a local day begins. Where a zone's clocks change at midnight it
@@ -32,6 +36,10 @@
     {%- endif -%}
 {%- endmacro %}
 
+{% macro spark__local_midnight(date_day, timezone) -%}
+    convert_timezone('{{ timezone }}', 'UTC', cast({{ date_day }} as timestamp))
+{%- endmacro %}
+
 
 {# Whole days from one date to a later one. #}
 {% macro days_between(earlier, later) -%}
@@ -40,17 +48,43 @@
 
 
 {% macro add_days(date_day, days) -%}
-    cast({{ dbt.dateadd('day', days, date_day) }} as date)
+    {{ crmcom_transforms.add_to_date('day', days, date_day) }}
 {%- endmacro %}
 
 
 {% macro add_years(date_day, years) -%}
-    cast({{ dbt.dateadd('year', years, date_day) }} as date)
+    {{ crmcom_transforms.add_to_date('year', years, date_day) }}
+{%- endmacro %}
+
+
+{# A date so many days, weeks, months or years later. #}
+{% macro add_to_date(part, count, date_day) -%}
+    {{ adapter.dispatch('add_to_date', 'crmcom_transforms')(part, count, date_day) }}
+{%- endmacro %}
+
+{% macro default__add_to_date(part, count, date_day) -%}
+    cast({{ dbt.dateadd(part, count, date_day) }} as date)
+{%- endmacro %}
+
+{# dbt's own goes through the session's time zone on Spark. #}
+{% macro spark__add_to_date(part, count, date_day) -%}
+    cast({{ date_day }} + make_interval({{ {
+        'year': count, 'month': '0, ' ~ count, 'week': '0, 0, ' ~ count, 'day': '0, 0, 0, ' ~ count
+    }[part] }}) as date)
 {%- endmacro %}
 
 
 {% macro add_hours(moment, hours) -%}
+    {{ adapter.dispatch('add_hours', 'crmcom_transforms')(moment, hours) }}
+{%- endmacro %}
+
+{% macro default__add_hours(moment, hours) -%}
     {{ dbt.dateadd('hour', hours, moment) }}
+{%- endmacro %}
+
+{# dbt's own loses what is less than a second on Spark. #}
+{% macro spark__add_hours(moment, hours) -%}
+    ({{ moment }} + make_dt_interval(0, {{ hours }}))
 {%- endmacro %}
 
 
@@ -98,7 +132,7 @@
         (
         {%- for tenant, day in since %}
             {{ 'or ' if not loop.first }}(
-                source_relation = '{{ tenant | replace("'", "''") }}'
+                source_relation = {{ crmcom_transforms.text_literal(tenant) }}
                 and observed_at >= {{ crmcom_transforms.add_hours(
                     crmcom_transforms.local_midnight("cast('" ~ day ~ "' as date)"), -3
                 ) }}

@@ -88,6 +88,15 @@
 {%- endmacro %}
 
 
+{#
+    Spark would divide counts as floats; and in decimals of 38 digits there is room for six after the
+    point.
+#}
+{% macro spark__ratio(part, whole) -%}
+    try_divide(cast({{ part }} as decimal(38, 4)), cast({{ whole }} as decimal(38, 4)))
+{%- endmacro %}
+
+
 {# Text that says something: blank is null. #}
 {% macro text_or_null(text) -%}
     nullif(trim({{ text }}), '')
@@ -121,16 +130,35 @@
                 then cast({{ value }} as bigint)
         end
     {%- else -%}
-        {%- set day = '\\d{4,6}[-/]\\d{1,2}[-/]\\d{1,2}' -%}
-        {%- set shapes = {
-            'decimal': '^([+-]?(?:\\d+(?:_\\d+)*\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?)$',
-            'date': '^(' ~ day ~ ')(?:[ T].*)?$',
-            'timestamp': '^(' ~ day ~ '(?:[ T]\\d{1,2}:\\d{1,2}(?::\\d{1,2}(?:\\.\\d{1,6})?)?)?)'
-                ~ '(?:(?<=\\.\\d{6})\\d+)?(?: ?(?:Z|UTC)|[+-]\\d{2}(?::?\\d{2})?)?$',
-        } -%}
-        {%- set shaped = "substring(trim(" ~ value ~ ") from '" ~ shapes[type.split('(')[0]] ~ "')" -%}
+        {%- set shaped = "substring(trim(" ~ value ~ ") from '" ~ crmcom_transforms.shape_of(type) ~ "')" -%}
         cast(case when pg_input_is_valid({{ shaped }}, '{{ type }}') then {{ shaped }} end as {{ type }})
     {%- endif -%}
+{%- endmacro %}
+
+{# Spark's is wider, too: '2024' is a day. And it knows no '_' between digits, no '/' in a day. #}
+{% macro spark__cast_or_null(value, type) -%}
+    {%- if type == 'bigint' -%}
+        try_cast({{ value }} as bigint)
+    {%- else -%}
+        {%- set shaped = "regexp_extract(trim(" ~ value ~ "), r'" ~ crmcom_transforms.shape_of(type) ~ "', 1)" -%}
+        try_cast(translate({{ shaped }}, '/_', '-') as {{ type }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#
+    What a text of a type looks like, as a regular expression whose first group is to be cast. A zone
+    comes after seconds alone.
+#}
+{% macro shape_of(type) -%}
+    {%- set day = '\\d{4,6}[-/]\\d{1,2}[-/]\\d{1,2}' -%}
+    {{ {
+        'decimal': '^([+-]?(?:\\d+(?:_\\d+)*\\.?\\d*|\\.\\d+)(?:[eE][+-]?\\d+)?)$',
+        'date': '^(' ~ day ~ ')(?:[ T].*)?$',
+        'timestamp': '^(?=' ~ day ~ '(?:$|[ T]\\d{1,2}:\\d{1,2}(?:$|:)))'
+            ~ '(' ~ day ~ '(?:[ T]\\d{1,2}:\\d{1,2}(?::\\d{1,2}(?:\\.\\d{1,6})?)?)?)'
+            ~ '(?:(?<=\\.\\d{6})\\d+)?(?: ?(?:Z|UTC)|[+-]\\d{2}(?::?\\d{2})?)?$',
+    }[type.split('(')[0]] }}
 {%- endmacro %}
 
 
@@ -161,7 +189,30 @@
 
 {# The texts of a group as one, in the order of a column, with commas between them. #}
 {% macro list_texts(text, order) -%}
+    {{ adapter.dispatch('list_texts', 'crmcom_transforms')(text, order) }}
+{%- endmacro %}
+
+{% macro default__list_texts(text, order) -%}
     {{ dbt.listagg(measure=text, delimiter_text="', '", order_by_clause='order by ' ~ order) }}
+{%- endmacro %}
+
+{# dbt's own has no order on Spark. #}
+{% macro spark__list_texts(text, order) -%}
+    listagg({{ text }}, ', ') within group (order by {{ order }})
+{%- endmacro %}
+
+
+{# A text, in quotes. #}
+{% macro text_literal(text) -%}
+    {{ adapter.dispatch('text_literal', 'crmcom_transforms')(text) }}
+{%- endmacro %}
+
+{% macro default__text_literal(text) -%}
+    '{{ text | replace("'", "''") }}'
+{%- endmacro %}
+
+{% macro spark__text_literal(text) -%}
+    '{{ text | replace("\\", "\\\\") | replace("'", "\\'") }}'
 {%- endmacro %}
 
 
@@ -169,7 +220,7 @@
 {% macro text_list(texts) -%}
     (
     {%- for text in texts -%}
-        '{{ text | replace("'", "''") }}'{{ ', ' if not loop.last }}
+        {{ crmcom_transforms.text_literal(text) }}{{ ', ' if not loop.last }}
     {%- endfor -%}
     )
 {%- endmacro %}
@@ -182,6 +233,10 @@
 
 {% macro default__payment_terms_days(payment_terms) -%}
     cast(substring(lower({{ payment_terms }}) from '^\s*net\s*(\d{1,4})(?:\s|$)') as integer)
+{%- endmacro %}
+
+{% macro spark__payment_terms_days(payment_terms) -%}
+    try_cast(regexp_extract(lower({{ payment_terms }}), r'^\s*net\s*(\d{1,4})(\s|$)', 1) as integer)
 {%- endmacro %}
 
 {% macro duckdb__payment_terms_days(payment_terms) -%}

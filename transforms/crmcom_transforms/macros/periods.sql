@@ -9,8 +9,16 @@
     {%- if period == 'day' -%}
         {{ date_day }}
     {%- else -%}
-        cast({{ dbt.date_trunc(period, date_day) }} as date)
+        {{ adapter.dispatch('start_of', 'crmcom_transforms')(period, date_day) }}
     {%- endif -%}
+{%- endmacro %}
+
+{% macro default__start_of(period, date_day) -%}
+    cast({{ dbt.date_trunc(period, date_day) }} as date)
+{%- endmacro %}
+
+{% macro spark__start_of(period, date_day) -%}
+    trunc({{ date_day }}, '{{ period }}')
 {%- endmacro %}
 
 
@@ -19,9 +27,9 @@
     {%- if period == 'day' -%}
         {{ date_day }}
     {%- else -%}
-        {{ crmcom_transforms.add_days(
-            dbt.dateadd(period, 1, crmcom_transforms.period_start(period, date_day)), -1
-        ) }}
+        {{ crmcom_transforms.add_days(crmcom_transforms.add_to_date(
+            period, 1, crmcom_transforms.period_start(period, date_day)
+        ), -1) }}
     {%- endif -%}
 {%- endmacro %}
 

@@ -15,6 +15,7 @@
     {%- if not execute -%}
         select * from {{ declared }}
     {%- else -%}
+        {%- do crmcom_transforms.check_engine() -%}
         {%- set columns = crmcom_transforms.declared_columns(table) -%}
         {%- for schema in crmcom_transforms.raw_schemas() %}
     select
@@ -29,7 +30,7 @@
                 {%- endfor -%}
             {%- endif -%}
             {%- for column in columns %}
-        , cast({{ adapter.quote(column.name) if column.name in present else 'null' }} as {{ column.data_type }}) as {{ adapter.quote(column.name) }}
+        , cast({{ adapter.quote(column.name) if column.name in present else 'null' }} as {{ api.Column.translate_type(column.data_type) }}) as {{ adapter.quote(column.name) }}
             {%- endfor %}
             {%- if relation is none %}
     where 1 = 0

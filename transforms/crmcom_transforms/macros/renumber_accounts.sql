@@ -4,6 +4,14 @@
     which changed.
 #}
 {% macro renumber_accounts() -%}
+    {{ adapter.dispatch('renumber_accounts', 'crmcom_transforms')() }}
+{%- endmacro %}
+
+{# Where every day is built again, every day has the number. #}
+{% macro spark__renumber_accounts() -%}
+{%- endmacro %}
+
+{% macro default__renumber_accounts() -%}
     update {{ this }} as days
     set account_number = renumbered.account_number
     from (
