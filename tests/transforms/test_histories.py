@@ -9,11 +9,12 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 from . import reference
 from .conftest import QUICK
-from .histories import START, drawn, tenant
+from .histories import DAYS, START, drawn, tenant
 from .raw import load, rows
 from .reference import Settings
 
@@ -28,6 +29,7 @@ ACCOUNTS = 700
 ZONE = "Europe/Nicosia"
 NAMES = ("crmcom_a", "crmcom_b", "crmcom_c")
 BUCKETS = (2, 6, 9)
+BEGIN, END = datetime.min, datetime.max  # noqa: DTZ901 - before and after all readings
 VARS = {
     "crmcom_schema": list(NAMES),
     "crmcom_report_timezone": ZONE,
@@ -175,26 +177,53 @@ def test_histories_exercise_what_they_should(everything: Path) -> None:
     assert len(found) > 45, "some value of a column does not occur"
 
 
+def load_what_came(database: Path, since: datetime, until: datetime) -> None:
+    """The readings by the order of their loading, late ones among them; the rest comes first."""
+    for name, raw in tenants().items():
+        came = [r for r in raw.get("account_observations", ()) if since <= r["_synced_at"] < until]
+        others = {t: rs for t, rs in raw.items() if t != "account_observations"}
+        load(database, name, {"account_observations": came, **(others if since == BEGIN else {})})
+
+
 def test_building_day_after_day_is_building_at_once(
     build: Build, everything: Path, tmp_path: Path
 ) -> None:
-    """Rows are loaded in the order of their loading, late ones among them."""
     database = tmp_path / "warehouse.duckdb"
-    cuts = [START + timedelta(days=d) for d in (6, 11, 12)] + [datetime.max]  # noqa: DTZ901
-    since = datetime.min  # noqa: DTZ901
-    for until in cuts:
-        for name, raw in tenants().items():
-            new = [
-                r for r in raw.get("account_observations", ()) if since <= r["_synced_at"] < until
-            ]
-            others = {t: rs for t, rs in raw.items() if t != "account_observations"}
-            load(
-                database,
-                name,
-                {"account_observations": new, **(others if since is datetime.min else {})},  # noqa: DTZ901
-            )
+    since = BEGIN
+    for until in [START + timedelta(days=d) for d in (6, 11, 12)] + [END]:
+        load_what_came(database, since, until)
         build(database, vars=VARS)
         since = until
+    assert marts(database) == marts(everything)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_split_of_the_history_builds_the_same(
+    build: Build, everything: Path, tmp_path: Path, seed: int
+) -> None:
+    """Readings come in parts of any size and order, tenants at any time; account numbers change."""
+    rng = random.Random(seed)
+    database = tmp_path / "warehouse.duckdb"
+    parts: list[dict[str, list[Row]]] = [{name: [] for name in NAMES} for _ in range(3)]
+    for name, raw in tenants().items():
+        starts = rng.choice([0, 0, 1])
+        ends = sorted(rng.randrange(DAYS) for _ in parts[1:])
+        for row in raw.get("account_observations", ()):
+            day = (row["observed_at"] - START).days
+            in_order = sum(day > end for end in ends)
+            is_late = rng.random() < 0.02 * rng.choice([0, 1, 5])
+            number = rng.randrange(3) if is_late else in_order
+            parts[max(number, starts)][name].append(row)
+    for number, part in enumerate(parts):
+        for name, observed in part.items():
+            raw = tenants()[name] if number == 0 else {}
+            load(database, name, {**raw, "account_observations": observed})
+            with duckdb.connect(database) as connection:
+                connection.execute(
+                    f"update {name}.accounts set number = 'N-' || id || "
+                    f"case when {number} < 2 and hash(id) % 3 = {number} then '-old' else '' end"
+                )
+        build(database, vars=VARS, tests=False)
     assert marts(database) == marts(everything)
 
 
