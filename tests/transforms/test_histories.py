@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
+import subprocess
+import sys
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -224,6 +227,50 @@ def test_any_split_of_the_history_builds_the_same(
                     f"case when {number} < 2 and hash(id) % 3 = {number} then '-old' else '' end"
                 )
         build(database, vars=VARS, tests=False)
+    assert marts(database) == marts(everything)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager as Connections
+
+from crmcom_pipelines.transform import transform
+
+begun = [0]
+add_query = Connections.add_query
+
+
+def add_query_or_die(self, sql, *args, **kwargs):
+    begun[0] += "insert into" in sql and sys.argv[2] in sql
+    if begun[0] == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return add_query(self, sql, *args, **kwargs)
+
+
+Connections.add_query = add_query_or_die
+transform(Path(sys.argv[1]), vars=eval(sys.argv[4]), tests=False)
+"""
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_build_that_is_killed_anywhere_is_completed_by_the_next(
+    build: Build, everything: Path, tmp_path: Path, is_first: bool
+) -> None:
+    """Once among the days of the accounts, once among those of their changes."""
+    database = tmp_path / "warehouse.duckdb"
+    cut = BEGIN if is_first else START + timedelta(days=12)
+    if not is_first:
+        load_what_came(database, BEGIN, cut)
+        build(database, vars=VARS, tests=False)
+    load_what_came(database, cut, END)
+    for table, nth in (("account_daily", 3), ("account_changes", 2)):
+        command = [sys.executable, "-c", KILLED, str(database), table, str(nth), repr(VARS)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        # Takes in the log beside the file, which the builds of these tests move without it.
+        duckdb.connect(database).close()
+    build(database, vars=VARS)
     assert marts(database) == marts(everything)
 
 
