@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
+import subprocess
+import sys
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pytest
 
 from . import reference
 from .conftest import QUICK
-from .histories import START, drawn, tenant
+from .histories import DAYS, START, drawn, tenant
 from .raw import load, rows
 from .reference import Settings
 
@@ -28,6 +32,7 @@ ACCOUNTS = 700
 ZONE = "Europe/Nicosia"
 NAMES = ("crmcom_a", "crmcom_b", "crmcom_c")
 BUCKETS = (2, 6, 9)
+BEGIN, END = datetime.min, datetime.max  # noqa: DTZ901 - before and after all readings
 VARS = {
     "crmcom_schema": list(NAMES),
     "crmcom_report_timezone": ZONE,
@@ -175,26 +180,97 @@ def test_histories_exercise_what_they_should(everything: Path) -> None:
     assert len(found) > 45, "some value of a column does not occur"
 
 
+def load_what_came(database: Path, since: datetime, until: datetime) -> None:
+    """The readings by the order of their loading, late ones among them; the rest comes first."""
+    for name, raw in tenants().items():
+        came = [r for r in raw.get("account_observations", ()) if since <= r["_synced_at"] < until]
+        others = {t: rs for t, rs in raw.items() if t != "account_observations"}
+        load(database, name, {"account_observations": came, **(others if since == BEGIN else {})})
+
+
 def test_building_day_after_day_is_building_at_once(
     build: Build, everything: Path, tmp_path: Path
 ) -> None:
-    """Rows are loaded in the order of their loading, late ones among them."""
     database = tmp_path / "warehouse.duckdb"
-    cuts = [START + timedelta(days=d) for d in (6, 11, 12)] + [datetime.max]  # noqa: DTZ901
-    since = datetime.min  # noqa: DTZ901
-    for until in cuts:
-        for name, raw in tenants().items():
-            new = [
-                r for r in raw.get("account_observations", ()) if since <= r["_synced_at"] < until
-            ]
-            others = {t: rs for t, rs in raw.items() if t != "account_observations"}
-            load(
-                database,
-                name,
-                {"account_observations": new, **(others if since is datetime.min else {})},  # noqa: DTZ901
-            )
+    since = BEGIN
+    for until in [START + timedelta(days=d) for d in (6, 11, 12)] + [END]:
+        load_what_came(database, since, until)
         build(database, vars=VARS)
         since = until
+    assert marts(database) == marts(everything)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_any_split_of_the_history_builds_the_same(
+    build: Build, everything: Path, tmp_path: Path, seed: int
+) -> None:
+    """Readings come in parts of any size and order, tenants at any time; account numbers change."""
+    rng = random.Random(seed)
+    database = tmp_path / "warehouse.duckdb"
+    parts: list[dict[str, list[Row]]] = [{name: [] for name in NAMES} for _ in range(3)]
+    for name, raw in tenants().items():
+        starts = rng.choice([0, 0, 1])
+        ends = sorted(rng.randrange(DAYS) for _ in parts[1:])
+        for row in raw.get("account_observations", ()):
+            day = (row["observed_at"] - START).days
+            in_order = sum(day > end for end in ends)
+            is_late = rng.random() < 0.02 * rng.choice([0, 1, 5])
+            number = rng.randrange(3) if is_late else in_order
+            parts[max(number, starts)][name].append(row)
+    for number, part in enumerate(parts):
+        for name, observed in part.items():
+            raw = tenants()[name] if number == 0 else {}
+            load(database, name, {**raw, "account_observations": observed})
+            with duckdb.connect(database) as connection:
+                connection.execute(
+                    f"update {name}.accounts set number = 'N-' || id || "
+                    f"case when {number} < 2 and hash(id) % 3 = {number} then '-old' else '' end"
+                )
+        build(database, vars=VARS, tests=False)
+    assert marts(database) == marts(everything)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+
+from dbt.adapters.duckdb.connections import DuckDBConnectionManager as Connections
+
+from crmcom_pipelines.transform import transform
+
+begun = [0]
+add_query = Connections.add_query
+
+
+def add_query_or_die(self, sql, *args, **kwargs):
+    begun[0] += "insert into" in sql and sys.argv[2] in sql
+    if begun[0] == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return add_query(self, sql, *args, **kwargs)
+
+
+Connections.add_query = add_query_or_die
+transform(Path(sys.argv[1]), vars=eval(sys.argv[4]), tests=False)
+"""
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_build_that_is_killed_anywhere_is_completed_by_the_next(
+    build: Build, everything: Path, tmp_path: Path, is_first: bool
+) -> None:
+    """Once among the days of the accounts, once among those of their changes."""
+    database = tmp_path / "warehouse.duckdb"
+    cut = BEGIN if is_first else START + timedelta(days=12)
+    if not is_first:
+        load_what_came(database, BEGIN, cut)
+        build(database, vars=VARS, tests=False)
+    load_what_came(database, cut, END)
+    for table, nth in (("account_daily", 3), ("account_changes", 2)):
+        command = [sys.executable, "-c", KILLED, str(database), table, str(nth), repr(VARS)]
+        assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+        # Takes in the log beside the file, which the builds of these tests move without it.
+        duckdb.connect(database).close()
+    build(database, vars=VARS)
     assert marts(database) == marts(everything)
 
 

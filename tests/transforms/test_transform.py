@@ -154,6 +154,26 @@ def test_a_failing_test_is_told_with_its_rows(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "delete from {changes}",
+        "update {changes} set balance = 90",
+        "update {changes} set currency_before = 'EUR', overdue_before = 5",
+        # A day on which nothing moved.
+        "insert into {changes} from (select * replace (date_day + 1 as date_day) from {changes})",
+    ],
+)
+def test_a_movement_that_does_not_lead_from_day_to_day_is_found(
+    attempt: Build, copy: Path, change: str
+) -> None:
+    changes = "crmcom_intermediate.int_crmcom__account_changes"
+    with duckdb.connect(copy) as connection:
+        connection.execute(change.format(changes=changes))
+    result = attempt(copy, select=["movements_lead_from_day_to_day"])
+    assert [node.status for node in result.nodes] == ["fail"]
+
+
 def test_a_model_that_cannot_run_is_told_with_its_cause(attempt: Build, warehouse: Path) -> None:
     with duckdb.connect(warehouse) as connection:
         connection.execute("alter table crmcom.account_observations alter observed_at type varchar")

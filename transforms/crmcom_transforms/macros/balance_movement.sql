@@ -49,33 +49,26 @@ amounts as (
 
 ),
 
+-- A day's amount is what it closed with, and also what it opened with, but for what moved on it.
 days as (
 
     select
-        amounts.source_relation,
-        amounts.account_id,
-        amounts.date_day,
-        amounts.currency_code,
-        amounts.measure,
-        amounts.contact_id,
-        coalesce(moves.opening, amounts.amount) as opening,
+        source_relation,
+        account_id,
+        date_day,
+        currency_code,
+        measure,
+        contact_id,
+        amount as opening,
         {%- for flow in flows %}
-        coalesce(moves.{{ flow }}, 0) as {{ flow }},
+        cast(0 as decimal(38, 4)) as {{ flow }},
         {%- endfor %}
-        amounts.amount as closing,
-        case when amounts.is_observed then 0 else 1 end as gap_days
+        amount as closing,
+        case when is_observed then 0 else 1 end as gap_days
     from amounts
-    left join moves
-        on
-            amounts.source_relation = moves.source_relation
-            and amounts.account_id = moves.account_id
-            and amounts.date_day = moves.date_day
-            and amounts.currency_code = moves.currency_code
-            and amounts.measure = moves.measure
 
     union all
 
-    -- The day on which an amount goes has no amount.
     select
         source_relation,
         account_id,
@@ -83,14 +76,13 @@ days as (
         currency_code,
         measure,
         {{ crmcom_transforms.no_text() }} as contact_id,
-        opening,
+        decrease + terminated_out + disappeared - new - reappeared - increase as opening,
         {%- for flow in flows %}
         {{ flow }},
         {%- endfor %}
         cast(0 as decimal(38, 4)) as closing,
         0 as gap_days
     from moves
-    where is_gone
 
 ),
 

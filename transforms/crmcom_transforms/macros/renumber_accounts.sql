@@ -1,20 +1,11 @@
 {#
     An account has one number, its current one, on every day: where the number changed since the
     last build, the days that were built before get it too. The day before the built ones shows
-    which changed.
+    which changed; mostly none, and then nothing is said, since an update reads all of history
+    to find that out.
 #}
 {% macro renumber_accounts() -%}
-    {{ adapter.dispatch('renumber_accounts', 'crmcom_transforms')() }}
-{%- endmacro %}
-
-{# Where every day is built again, every day has the number. #}
-{% macro spark__renumber_accounts() -%}
-{%- endmacro %}
-
-{% macro default__renumber_accounts() -%}
-    update {{ this }} as days
-    set account_number = renumbered.account_number
-    from (
+    {%- set renumbered -%}
         select
             before.source_relation,
             before.account_id,
@@ -29,8 +20,13 @@
                 before.source_relation = accounts.source_relation
                 and before.account_id = accounts.account_id
         where before.account_number is distinct from accounts.account_number
-    ) as renumbered
+    {%- endset -%}
+    {%- if execute and run_query('select 1 from (' ~ renumbered ~ ') as renumbered limit 1').rows -%}
+    update {{ this }} as days
+    set account_number = renumbered.account_number
+    from ({{ renumbered }}) as renumbered
     where
         days.source_relation = renumbered.source_relation
         and days.account_id = renumbered.account_id
+    {%- endif -%}
 {%- endmacro %}

@@ -47,15 +47,43 @@ readings as (
 
 ),
 
+read_often as (
+
+    select
+        source_relation,
+        account_id
+    from readings
+    group by source_relation, account_id
+    having count(*) > 1
+
+),
+
+-- Most accounts are read once a day: only the readings of the others have to be put in order.
 ranked as (
 
     select
-        *,
+        readings.*,
         row_number() over (
-            partition by source_relation, account_id, is_missing
-            order by observed_at desc, run_id desc
+            partition by readings.source_relation, readings.account_id, readings.is_missing
+            order by readings.observed_at desc, readings.run_id desc
         ) as recency
     from readings
+    inner join read_often
+        on
+            readings.source_relation = read_often.source_relation
+            and readings.account_id = read_often.account_id
+
+    union all
+
+    select
+        readings.*,
+        1 as recency
+    from readings
+    left join read_often
+        on
+            readings.source_relation = read_often.source_relation
+            and readings.account_id = read_often.account_id
+    where read_often.account_id is null
 
 ),
 

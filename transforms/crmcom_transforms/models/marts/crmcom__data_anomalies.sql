@@ -2,6 +2,33 @@
 
 {%- set implausible_after_years = 10 -%}
 
+{#-
+    An account's last overdue amount is below zero only if nothing was read after its last such
+    reading: of the history before the earliest of these days nothing is needed, and of most
+    warehouses nothing at all.
+-#}
+{%- set negative_days -%}
+    select
+        source_relation,
+        min(last_day) as first_day
+    from (
+        select
+            readings.source_relation,
+            readings.account_id,
+            max({{ local_date('readings.observed_at') }}) as last_day
+        from {{ ref('stg_crmcom__account_observations') }} as readings
+        inner join {{ ref('int_crmcom__as_of') }} as as_of
+            on readings.source_relation = as_of.source_relation
+        where
+            readings.overdue_amount < 0
+            and not readings.is_missing
+            and {{ is_known('readings.synced_at') }}
+            and {{ local_date('readings.observed_at') }} <= as_of.as_of_date
+        group by readings.source_relation, readings.account_id
+    ) as negative
+    group by source_relation
+{%- endset -%}
+
 with as_of as (
 
     select * from {{ ref('int_crmcom__as_of') }}
@@ -22,17 +49,24 @@ accounts as (
 
 ),
 
+recent_readings as (
+
+    select * from {{ ref('stg_crmcom__account_observations') }}
+    where
+        {{ read_since(negative_days) }}
+        and overdue_amount is not null
+        and not is_missing
+        and {{ is_known('synced_at') }}
+
+),
+
 readings as (
 
-    select readings.*
-    from {{ ref('stg_crmcom__account_observations') }} as readings
+    select recent_readings.*
+    from recent_readings
     inner join as_of
-        on readings.source_relation = as_of.source_relation
-    where
-        readings.overdue_amount is not null
-        and not readings.is_missing
-        and {{ is_known('readings.synced_at') }}
-        and {{ local_date('readings.observed_at') }} <= as_of.as_of_date
+        on recent_readings.source_relation = as_of.source_relation
+    where {{ local_date('recent_readings.observed_at') }} <= as_of.as_of_date
 
 ),
 
