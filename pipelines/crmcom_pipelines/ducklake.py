@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 
 class DuckLake:
-    """Making one connects to nothing. `home`: the folder that paths are meant from."""
+    """Making one connects to nothing. Below `home` runs keep what this machine needs."""
 
     has_marts = True
 
     def __init__(self, dataset: str, home: Path, union: Union | None = None) -> None:
         check_dataset(dataset)
-        self.dataset, self.lake, self.union = dataset, Lake(home), union
+        self.dataset, self.lake, self.union = dataset, Lake(), union
         self._folder = home / ".crmcom"
 
     @property

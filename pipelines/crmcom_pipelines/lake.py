@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,53 +34,41 @@ _SCANNERS = {"postgres": "postgres_scanner", "sqlite": "sqlite_scanner", "duckdb
 
 
 class Lake:
-    """Making one connects to nothing. `home`: where paths that are not absolute begin."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
+    """Making one connects to nothing. Paths in its settings are meant from the working folder."""
 
     @cached_property
     def credentials(self) -> Any:
-        """dlt's, with absolute paths."""
+        """dlt's, under our alias."""
         from crmcom_pipelines.load import PIPELINE, quiet_dlt
 
         with quiet_dlt():
-            from dlt.common.configuration import inject_section, resolve_configuration
+            from dlt.common.configuration import inject_section
             from dlt.common.configuration.exceptions import ConfigurationException
             from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
             from dlt.common.exceptions import MissingDependencyException
-            from dlt.destinations.impl.ducklake.configuration import DuckLakeCredentials
+            from dlt.destinations import ducklake
 
             try:
                 with inject_section(ConfigSectionContext(pipeline_name=PIPELINE)):
-                    found = resolve_configuration(
-                        DuckLakeCredentials(), sections=("destination", "ducklake")
-                    )
+                    asked: Any = ducklake().spec()
+                    # It names a dataset of each destination's; none is needed to find a lake.
+                    asked._bind_dataset_name("crmcom")  # noqa: SLF001 - nothing public does so
+                    found: Any = ducklake().configuration(asked).credentials
             except (ConfigurationException, MissingDependencyException, ValueError) as error:
                 # Their texts may repeat what was given, and so a password.
                 missing = ", ".join(getattr(error, "fields", ())) or type(error).__name__
                 raise SettingsError(
-                    f"DuckLake is not configured ({missing}): set catalog and storage.bucket_url "
-                    "in [destination.ducklake.credentials] of .dlt/secrets.toml, or the "
-                    "environment variables DESTINATION__DUCKLAKE__CREDENTIALS__CATALOG and "
-                    "DESTINATION__DUCKLAKE__CREDENTIALS__STORAGE__BUCKET_URL"
+                    f"DuckLake is not configured ({missing}): set catalog, storage.bucket_url and, "
+                    "for a bucket, storage.credentials in [destination.ducklake.credentials] of "
+                    ".dlt/secrets.toml"
                 ) from None
-        return self._made_absolute(found)
-
-    def _made_absolute(self, found: Any) -> Any:
-        catalog = found.catalog
         # As DuckDB calls it.
-        catalog.drivername = catalog.drivername.replace("postgresql", "postgres")
-        if catalog.drivername not in _SCANNERS:
+        found.catalog.drivername = found.catalog.drivername.replace("postgresql", "postgres")
+        if found.catalog.drivername not in _SCANNERS:
             raise SettingsError(
-                f"DuckLake's catalog may be in postgres, sqlite or duckdb, not "
-                f"{catalog.drivername}: change destination.ducklake.credentials.catalog"
+                "DuckLake's catalog may be in postgres, sqlite or duckdb, not "
+                f"{found.catalog.drivername}: change destination.ducklake.credentials.catalog"
             )
-        if self._in_file(catalog):
-            catalog.database = str(self._home / catalog.database)
-        if found.storage.is_local_filesystem:
-            folder = self._home / found.storage_url
-            found.storage.bucket_url = found.storage.make_file_url(str(folder))
         # The name that dlt gives a lake is also the schema of its catalog.
         found.metadata_schema = found.metadata_schema or found.ducklake_name
         found.ducklake_name = ALIAS
@@ -119,6 +108,8 @@ class Lake:
                 self._attach(connection, read_only=read_only)
                 yield connection
         except duckdb.Error as error:
+            if read_only and any(words in str(error) for words in _NOWHERE):
+                raise NoLake(f"there is no {self.address}: run `crmcom sync` to make it") from None
             raise explained([error]) or error from None
 
     def _attach(self, connection: DuckDBPyConnection, *, read_only: bool) -> None:
@@ -210,7 +201,18 @@ def load_extension(connection: DuckDBPyConnection, name: str) -> None:
         ) from None
 
 
-_SETTINGS = ("authentication failed", "does not exist", "permission denied", "Access Denied")
+class NoLake(SettingsError):
+    """Nobody has loaded anything there."""
+
+
+_SETTINGS = (
+    *("authentication failed", "does not exist", "permission denied", "Access Denied"),
+    *("does not match existing data path", "no password supplied"),
+)
+_NOWHERE = (
+    *("creating a new DuckLake is explicitly disabled", "unable to open database file"),
+    "database does not exist",
+)
 _BUSY = ("Could not set lock on file", "database is locked")
 _LATER = ("onflict", "Unable to connect", "could not connect", "connection", "Could not establish")
 
@@ -225,7 +227,7 @@ def explained(errors: Sequence[BaseException]) -> CrmcomError | None:
         if not isinstance(error, duckdb.Error):
             continue
         said = str(error)
-        text = f"DuckLake says: {first_line(error)}"
+        text = f"DuckLake says: {_line(error)}"
         if any(words in said for words in _BUSY):
             return lock.Locked(
                 f"another process has the lake's catalog open, which lets in one at a time ({text})"
@@ -236,4 +238,9 @@ def explained(errors: Sequence[BaseException]) -> CrmcomError | None:
         if isinstance(error, duckdb.HTTPException) or any(words in said for words in _LATER):
             return Unavailable(f"{text}. What was committed is kept; run again")
         return CrmcomError(text)
-    return postgres.explained(errors)
+    return postgres.explained(errors, "destination.ducklake.credentials.catalog")
+
+
+def _line(error: BaseException) -> str:
+    """What the catalog's server said, without the address that DuckDB puts before it twice."""
+    return re.sub(r"^.*Unable to connect to Postgres at \"[^\"]*\": ", "", first_line(error))

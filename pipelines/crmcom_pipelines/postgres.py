@@ -178,8 +178,11 @@ class Postgres:
 
 
 @contextlib.contextmanager
-def connected(credentials: Any, application: str) -> Iterator[Any]:
-    """A connection that commits each statement, unless it is told to begin a transaction."""
+def connected(
+    credentials: Any, application: str, setting: str = "destination.postgres.credentials"
+) -> Iterator[Any]:
+    """A connection that commits each statement, unless it is told to begin a transaction. Errors
+    name the `setting` that the credentials came from."""
     try:
         import psycopg2
     except ImportError:
@@ -190,12 +193,12 @@ def connected(credentials: Any, application: str) -> Iterator[Any]:
     try:
         connection = psycopg2.connect(dsn, application_name=application[:63], keepalives_idle=30)
     except psycopg2.Error as error:
-        raise explained([error]) or error from None
+        raise explained([error], setting) or error from None
     try:
         connection.autocommit = True
         yield connection
     except psycopg2.Error as error:
-        raise explained([error]) or error from None
+        raise explained([error], setting) or error from None
     finally:
         connection.close()
 
@@ -420,7 +423,9 @@ _OURS_TO_CHANGE = re.compile(
 """libpq gives no code where there is no connection: its words are all there is."""
 
 
-def explained(errors: Sequence[BaseException]) -> CrmcomError | None:
+def explained(
+    errors: Sequence[BaseException], setting: str = "destination.postgres.credentials"
+) -> CrmcomError | None:
     """What PostgreSQL said, in one line and with an exit code; None where it said nothing."""
     told = [e for e in errors if type(e).__module__.partition(".")[0] in _DRIVERS]
     coded = [e for e in told if _code(e)]
@@ -430,7 +435,7 @@ def explained(errors: Sequence[BaseException]) -> CrmcomError | None:
         if code.startswith(_FULL):
             return NoSpace(text)
         if code.startswith(_SETTINGS) or (not code and _OURS_TO_CHANGE.search(text)):
-            return SettingsError(f"{text}. Change destination.postgres.credentials, or the grants")
+            return SettingsError(f"{text}. Change {setting}, or the grants")
         if code.startswith(_LATER) or (not code and type(error).__name__ == "OperationalError"):
             return Unavailable(f"{text}. What was committed is kept; run again")
         return CrmcomError(text)

@@ -38,7 +38,8 @@ def on_server(credentials: Any, scope: str, work: str, command: str, name: str) 
     """
     from crmcom_pipelines.postgres import connected, take
 
-    with connected(credentials, command) as connection:
+    setting = "destination.ducklake.credentials.catalog"
+    with connected(credentials, command, setting) as connection:
         with connection.cursor() as cursor:
             # Whoever waits for a turn may wait for as long as a slice takes.
             cursor.execute("set statement_timeout = 0; set lock_timeout = 0")

@@ -6,8 +6,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,21 @@ def credentials(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     }
     os.environ.update(given)
     yield
+    _OPENED.close()
     for name in given:
         del os.environ[name]
+
+
+_OPENED = ExitStack()
+
+
+@cache
+def lake() -> duckdb.DuckDBPyConnection:
+    """To be read; each question is asked of its latest snapshot. To open it takes a second."""
+    folder = Path(_OPENED.enter_context(tempfile.TemporaryDirectory()))
+    connection = _OPENED.enter_context(Lake().connected(folder, read_only=True))
+    connection.execute(f"use {ALIAS}")
+    return connection
 
 
 @dataclass
@@ -127,18 +141,13 @@ class Place:
         warehouse: Any = warehouse_at(**self.where)
         return warehouse.reading()
 
-    def lake(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
-        return Lake(self.folder).connected(self.folder, read_only=True)
-
     def query(self, sql: str) -> list[dict[str, Any]]:
         """In SQL that every destination understands, asked of itself."""
         if self.destination == "duckdb":
             with duckdb.connect(str(self.database), read_only=True) as connection:
                 return truth.read(connection, sql)
         if self.destination == "ducklake":
-            with self.lake() as connection:
-                connection.execute(f"use {ALIAS}")
-                return truth.read(connection, sql)
+            return truth.read(lake(), sql)
         with closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             names = [column.name for column in cursor.description]
