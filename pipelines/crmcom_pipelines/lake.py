@@ -104,7 +104,8 @@ class Lake:
         try:
             config: dict[str, Any] = {**DUCKDB, "temp_directory": str(spill)}
             with duckdb.connect(config=config) as connection:
-                connection.execute("set timezone = 'UTC'")
+                # Else DuckDB draws one on stdout, which is for what was asked.
+                connection.execute("set enable_progress_bar = false; set timezone = 'UTC'")
                 self._attach(connection, read_only=read_only)
                 yield connection
         except duckdb.Error as error:

@@ -64,7 +64,7 @@ class LakeReader:
 
     def _published_at(self, schema: str) -> float:
         found = self._connection.execute(
-            f"select epoch(max(\"at\")) from {quoted(ALIAS, schema, STAMP)}"
+            f'select epoch(max("at")) from {quoted(ALIAS, schema, STAMP)}'
         ).fetchone()
         assert found is not None  # noqa: S101 - an aggregate has one row
         return float(found[0])
