@@ -14,6 +14,7 @@ import pytest
 
 from crmcom import Run, Settings
 from crmcom.errors import SettingsError, Unavailable
+from crmcom_pipelines import trial
 from crmcom_pipelines.ducklake import DuckLake
 from crmcom_pipelines.lake import ALIAS, Lake, NoLake, load_extension
 from crmcom_pipelines.lake_publishing import publish
@@ -97,7 +98,7 @@ def test_one_backfills_while_another_syncs_and_a_third_reads(place):
         runs = [started(at), started(at, start=end - 4_000 * 86_400, end=end, transform="no")]
         try:
             while any(run.poll() is None for run in runs):
-                time.sleep(1)
+                time.sleep(2)
                 if found := marts(at):
                     assert found[0] == found[1]
         finally:
@@ -346,3 +347,14 @@ def test_two_tenants_have_marts_of_their_own_and_views_of_both(tmp_path):
     elsewhere = DuckLake("lakes_two", tmp_path, Union("lakes_one", ("lakes_two",)))
     with pytest.raises(SettingsError, match="schema lakes_one_"):
         elsewhere.draft("crmcom transform").__enter__()
+
+
+def test_a_check_tries_the_lake_and_leaves_nothing(elsewhere):
+    folder = elsewhere("sqlite:///{}/lake.sqlite")
+    found = trial.destination("ducklake", folder / "warehouse.duckdb", "crmcom")
+    assert found.ok, found.message
+    with Lake().connected(folder, read_only=True) as connection:
+        schemas = connection.execute(
+            f"select schema_name from duckdb_schemas() where database_name = '{ALIAS}'"
+        ).fetchall()
+    assert [name for (name,) in schemas if name.startswith("crmcom")] == []
