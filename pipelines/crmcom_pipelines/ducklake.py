@@ -77,19 +77,21 @@ class DuckLake:
         with (
             self._turns(command, work) as turns,
             self.lake.connected(folder / work / "spill") as connection,
+            contextlib.ExitStack() as build,
         ):
             if self.union is not None:
                 from crmcom_pipelines.lake_publishing import refuse_tables
 
                 refuse_tables(connection, self.union)
-            yield _Draft(self, connection, turns, folder, work)
+            yield _Draft(self, connection, turns, build, folder / work)
 
     def _turns(self, command: str, work: str) -> AbstractContextManager[Turns]:
         lake = self.lake
         if lake.kind == "postgres":
             me = f"crmcom process {os.getpid()} on {socket.gethostname()}: {command}"
-            scope = f"crmcom ducklake {lake.credentials.metadata_schema} {self.dataset}"
-            return on_server(lake.credentials.catalog, scope, work, me, self.name)
+            scope = f"crmcom ducklake {lake.credentials.metadata_schema}"
+            mine = f"{self.dataset} {work}"
+            return on_server(lake.credentials.catalog, scope, mine, me, self.name)
         locks = lake.catalog_file.with_name(f"{lake.catalog_file.name}.locks")
         if lake.kind == "duckdb":
             return on_files(locks, "all", command, alone=True)
@@ -122,12 +124,16 @@ class _Draft:
     note = ""
 
     def __init__(
-        self, at: DuckLake, connection: DuckDBPyConnection, turns: Turns, folder: Path, work: str
+        self,
+        at: DuckLake,
+        connection: DuckDBPyConnection,
+        turns: Turns,
+        build: contextlib.ExitStack,
+        folder: Path,
     ) -> None:
-        self.folder, self.pipelines_dir = folder, folder / work / "pipelines"
-        self._at, self._connection, self._turns = at, connection, turns
-        self._build_file = folder / "build.duckdb"
-        self._build = contextlib.ExitStack()
+        self.folder, self.pipelines_dir = folder.parent, folder / "pipelines"
+        self._at, self._connection, self._turns, self._build = at, connection, turns, build
+        self._build_file = self.folder / "build.duckdb"
         self._unfinished = quoted(ALIAS, f"{at.dataset}__build", "unfinished")
         self._inherited: set[str] = set()
         self._seen = -1
@@ -150,8 +156,8 @@ class _Draft:
 
     @property
     def _what(self) -> str:
-        """SQLite lets one process write at a time, whatever it writes."""
-        return "slice" if self._at.lake.kind == "postgres" else "lake"
+        """A catalog in a file lets one process write at a time, whatever it writes."""
+        return f"{self._at.dataset} slice" if self._at.lake.kind == "postgres" else "lake"
 
     def asking(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
@@ -213,7 +219,7 @@ class _Draft:
         with self._build, contextlib.ExitStack() as held:
             if at.union is not None:
                 # Two tenants' runs may publish at once.
-                held.enter_context(self._turns.turn("union"))
+                held.enter_context(self._turns.turn(f"{at.union.dataset} union"))
             held.enter_context(self.turn())
             return publish(
                 self._connection,

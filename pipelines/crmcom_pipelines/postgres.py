@@ -200,6 +200,10 @@ def connected(
     except psycopg2.Error as error:
         raise explained([error], setting) or error from None
     finally:
+        with contextlib.suppress(psycopg2.Error), connection.cursor() as cursor:
+            # A server notices a moment later that a connection was closed; until then the next
+            # run would be told that this one is at work.
+            cursor.execute("select pg_advisory_unlock_all()")
         connection.close()
 
 
