@@ -328,7 +328,7 @@ def test_marts_of_an_older_snapshot_replace_none(built):
     assert connection.execute(f"select n from {ALIAS}.pub_reports.a").fetchall() == [(2,)]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_two_tenants_have_marts_of_their_own_and_views_of_both(tmp_path):
     union = Union("lakes", ("lakes_one", "lakes_two"))
     where = {"destination": "ducklake", "database": Path(tmp_path / "w.duckdb"), "union": union}
