@@ -123,7 +123,7 @@ def test_a_load_that_is_killed_leaves_the_marts_and_is_completed_by_the_next(pla
         at = place("ducklake", server)
         at.sync(transform=True)
         for contact in [r.id for r in world.contacts][:10]:
-            world.edit("contacts", contact, first_name="Changed")
+            world.edit("contacts", contact, language_code="zz")
         before = at.query(f"select * from {at.dataset}_reports.balance_summary")
         run = started(at, transform="no")
         marked = f"select count(*) as n from {at.dataset}__build.unfinished"
