@@ -19,7 +19,7 @@ from crmcom.events import tell
 from crmcom_pipelines import profile
 from crmcom_pipelines.attempt import recorded
 from crmcom_pipelines.publish import NoSpace, StorageFailed, chain, is_full
-from crmcom_pipelines.warehouse import STAGING, warehouse_at
+from crmcom_pipelines.warehouse import STAGING, WITH_MARTS, warehouse_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -130,7 +130,8 @@ def sync(
     warehouse = warehouse_at(destination, database, dataset, union)
     about = {"database": str(database), "dataset": dataset, "destination": destination}
     told = _told(outcome, **about, resources=list(run.resources))
-    draft_of = warehouse.draft(f"crmcom sync into {warehouse.name}")
+    work = "backfill" if run.backfill else "sync"
+    draft_of = warehouse.draft(f"crmcom {work} into {warehouse.name}", work=work)
     with told, draft_of as draft, recorded(draft.folder, outcome, dataset if union else ""):
         if draft.note:
             outcome.notes.append(draft.note)
@@ -149,7 +150,9 @@ def sync(
                 step("publish")
                 _publish(outcome, draft)
         elif not warehouse.has_marts and transform:
-            outcome.notes.append(f"marts are built on duckdb and postgres, not on {destination}")
+            outcome.notes.append(
+                f"marts are built on {' and '.join(WITH_MARTS)}, not on {destination}"
+            )
     return outcome
 
 
@@ -167,7 +170,7 @@ def rebuild(
     step = on_step or (lambda _: None)
     outcome = Outcome("", {})
     warehouse = warehouse_at(destination, database, dataset, union)
-    draft_of = warehouse.draft(f"crmcom transform of {warehouse.name}")
+    draft_of = warehouse.draft(f"crmcom transform of {warehouse.name}", work="transform")
     about = {"database": str(database), "dataset": dataset, "destination": destination}
     with _told(outcome, **about), draft_of as draft:
         if draft.note:
@@ -267,12 +270,7 @@ def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None:
         from dlt.pipeline.exceptions import PipelineStepFailed
 
         try:
-            # The destination is to be the only truth. dlt's working directory may hold a package
-            # of a run that was killed, which would be loaded instead of new data, or a state that
-            # a restored file does not have.
-            shutil.rmtree(draft.pipelines_dir, ignore_errors=True)
-            pipeline = pipeline_on(draft.target(), draft.pipelines_dir, dataset)
-            _load_slices(pipeline, run, outcome, draft)
+            _load_slices(run, outcome, draft, dataset)
         except Exception as failed:
             known = draft.cause(chain(failed)) or any(map(is_full, chain(failed)))
             if not isinstance(failed, PipelineStepFailed) and not known:
@@ -283,37 +281,56 @@ def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None:
         raise error
 
 
-def _load_slices(pipeline: Pipeline, run: Run, outcome: Outcome, draft: Draft) -> None:
+def _load_slices(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None:
     import pyarrow as pa
-
-    from crmcom import slice_of
 
     # Arrow's own allocator keeps what it has once taken: 90 MB more at the peak.
     pa.set_memory_pool(pa.system_memory_pool())
     # What is imported stays: to look through it at each collection took a twentieth of the time.
     gc.freeze()
-    pipeline.sync_destination()
+    pipeline: Pipeline | None = None
     while True:
-        began_s, rows = time.monotonic(), sum(r.rows for r in run.results.values())
-        with draft.asking():
-            pipeline.extract(slice_of(run), loader_file_format="parquet")
-        pipeline.normalize()
-        with draft.loading(run.resources):
-            pipeline.load()
-        outcome.slices += 1
-        run.tell(
-            "slice_committed",
-            slice=outcome.slices,
-            rows=sum(r.rows for r in run.results.values()) - rows,
-            seconds=round(time.monotonic() - began_s, 3),
-        )
-        if run.caught_up:
-            break
-    draft.loaded(name for name, result in run.results.items() if result.error is None)
-    if pipeline.destination.destination_name in ("duckdb", "postgres"):
-        # The last load once more, which readers would find beside the dataset.
-        with pipeline.sql_client() as client:
-            client.execute_sql(f'drop schema if exists "{STAGING % pipeline.dataset_name}" cascade')
+        with draft.turn() as others_loaded:
+            if pipeline is None or others_loaded:
+                pipeline = _as_stored(draft, dataset)
+            _load_slice(pipeline, run, outcome, draft)
+            if run.caught_up:
+                break
+    with draft.turn():
+        draft.loaded(name for name, result in run.results.items() if result.error is None)
+        if pipeline.destination.destination_name in WITH_MARTS:
+            # The last load once more, which readers would find beside the dataset.
+            staging = STAGING % pipeline.dataset_name
+            with pipeline.sql_client() as client:
+                client.execute_sql(f'drop schema if exists "{staging}" cascade')
+
+
+def _as_stored(draft: Draft, dataset: str) -> Pipeline:
+    """The destination is the only truth. dlt's working directory may hold a package of a run that
+    was killed, which would be loaded instead of new data, or a state that a restored file does not
+    have, or that another process has moved on from."""
+    shutil.rmtree(draft.pipelines_dir, ignore_errors=True)
+    pipeline = pipeline_on(draft.target(), draft.pipelines_dir, dataset)
+    pipeline.sync_destination()
+    return pipeline
+
+
+def _load_slice(pipeline: Pipeline, run: Run, outcome: Outcome, draft: Draft) -> None:
+    from crmcom import slice_of
+
+    began_s, rows = time.monotonic(), sum(r.rows for r in run.results.values())
+    with draft.asking():
+        pipeline.extract(slice_of(run), loader_file_format="parquet")
+    pipeline.normalize()
+    with draft.loading(run.resources):
+        pipeline.load()
+    outcome.slices += 1
+    run.tell(
+        "slice_committed",
+        slice=outcome.slices,
+        rows=sum(r.rows for r in run.results.values()) - rows,
+        seconds=round(time.monotonic() - began_s, 3),
+    )
 
 
 def _cause(failed: BaseException, run: Run, draft: Draft) -> CrmcomError:

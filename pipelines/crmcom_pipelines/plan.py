@@ -173,9 +173,29 @@ def _pipeline(workspace: Workspace, dataset: str, destination: str) -> Iterator[
             connect(file).close()  # so that what is no database is refused in plain words
         nothing = Path(folder) / workspace.published.name
         target: Any = destination
-        if destination == "duckdb":
-            target = duckdb_target(file or nothing, read_only=file is not None)
-        yield pipeline_on(target, Path(folder) / "pipelines", dataset)
+        with contextlib.ExitStack() as opened:
+            if destination == "ducklake":
+                target = opened.enter_context(_lake(nothing))
+            elif destination == "duckdb":
+                target = duckdb_target(file or nothing, read_only=file is not None)
+            yield pipeline_on(target, Path(folder) / "pipelines", dataset)
+
+
+@contextlib.contextmanager
+def _lake(nothing: Path) -> Iterator[Any]:
+    """A lake to be read; where there is none yet, `nothing`."""
+    from crmcom_pipelines.lake import Lake, NoLake
+
+    lake = Lake()
+    with contextlib.ExitStack() as opened:
+        try:
+            connection = opened.enter_context(
+                lake.connected(nothing.with_name("spill"), read_only=True)
+            )
+        except NoLake:
+            yield duckdb_target(nothing)
+        else:
+            yield lake.target(connection)
 
 
 async def _forecast(run: Run, pipeline: Pipeline) -> Forecasts:

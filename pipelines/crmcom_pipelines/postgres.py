@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crmcom import Settings
+    from crmcom_pipelines.snapshot import Reader
     from crmcom_pipelines.union import Union
     from crmcom_pipelines.warehouse import Draft
 
@@ -120,37 +121,13 @@ class Postgres:
         return self._folder / f"postgres-{self._dataset}-{digest}"
 
     @contextlib.contextmanager
-    def connected(self, application: str) -> Iterator[Any]:
-        """A connection that commits each statement, unless it is told to begin a transaction."""
-        try:
-            import psycopg2
-        except ImportError:
-            raise SettingsError(
-                "PostgreSQL needs the extra `postgres`: pip install 'crmcom-warehouse[postgres]'"
-            ) from None
-        dsn = self.credentials.to_native_representation()
-        try:
-            connection = psycopg2.connect(
-                dsn, application_name=application[:63], keepalives_idle=30
-            )
-        except psycopg2.Error as error:
-            raise explained([error]) or error from None
-        try:
-            connection.autocommit = True
-            yield connection
-        except psycopg2.Error as error:
-            raise explained([error]) or error from None
-        finally:
-            connection.close()
-
-    @contextlib.contextmanager
-    def draft(self, command: str) -> Iterator[Draft]:
+    def draft(self, command: str, *, work: str = "sync") -> Iterator[Draft]:  # noqa: ARG002 - one at a time
         me = f"crmcom process {os.getpid()} on {socket.gethostname()}: {command}"
-        with self.connected(me) as connection:
+        with connected(self.credentials, me) as connection:
             _check_version(connection)
             from crmcom_pipelines.publishing import refuse_tables
 
-            self._lock(connection)
+            take(connection, f"crmcom warehouse {self._dataset}", self.name)
             if self.union is not None:
                 refuse_tables(connection, self.union)
             ended = self._end_orphans(connection)
@@ -166,37 +143,22 @@ class Postgres:
     def reports(self, names: Sequence[str]) -> AbstractContextManager[Path]:
         from crmcom_pipelines.snapshot import of_reports
 
-        return of_reports(self, self._dataset, names)
+        return of_reports(self.reading, self.address, self._dataset, names)
 
     def history(self, names: Sequence[str]) -> AbstractContextManager[Path]:
         from crmcom_pipelines.snapshot import of_history
 
-        return of_history(self, self._dataset, names)
+        return of_history(self.reading, self.address, self._dataset, names)
 
     def ledger(self, table: str | None = None, record_id: str = "") -> AbstractContextManager[Path]:
         from crmcom_pipelines.snapshot import of_ledger
 
-        return of_ledger(self, self._dataset, table, record_id)
+        return of_ledger(self.reading, self.address, self._dataset, table, record_id)
 
-    def _lock(self, connection: Any) -> None:
-        digest = hashlib.sha256(f"crmcom warehouse {self._dataset}".encode()).digest()
-        key = int.from_bytes(digest[:8], signed=True)
-        with connection.cursor() as cursor:
-            cursor.execute("select pg_try_advisory_lock(%s)", [key])
-            if cursor.fetchone() == (True,):
-                return
-            cursor.execute(
-                "select a.application_name, a.backend_start from pg_locks l "
-                "join pg_stat_activity a on a.pid = l.pid where l.locktype = 'advisory' "
-                "and l.granted and (l.classid::bigint << 32 | l.objid::bigint) = %s "
-                "and l.database = (select oid from pg_database where datname = current_database())",
-                [key],
-            )
-            row = cursor.fetchone()
-        who = f"{row[0]}, since {row[1]:%Y-%m-%d %H:%M:%S %Z}" if row and row[0] else "Another run"
-        raise lock.Locked(
-            f"{who}, is at work on {self.name}. Wait until it has finished, or stop it."
-        )
+    def reading(self) -> AbstractContextManager[Reader]:
+        from crmcom_pipelines.snapshot import ServerReader
+
+        return ServerReader.open(self)
 
     def _end_orphans(self, connection: Any) -> str:
         """Ends what a holder of the lock that was killed has left running, and says so."""
@@ -213,6 +175,60 @@ class Postgres:
             if ended
             else ""
         )
+
+
+@contextlib.contextmanager
+def connected(
+    credentials: Any, application: str, setting: str = "destination.postgres.credentials"
+) -> Iterator[Any]:
+    """A connection that commits each statement, unless it is told to begin a transaction. Errors
+    name the `setting` that the credentials came from."""
+    try:
+        import psycopg2
+    except ImportError:
+        raise SettingsError(
+            "PostgreSQL needs the extra `postgres`: pip install 'crmcom-warehouse[postgres]'"
+        ) from None
+    dsn = credentials.to_native_representation()
+    try:
+        connection = psycopg2.connect(dsn, application_name=application[:63], keepalives_idle=30)
+    except psycopg2.Error as error:
+        raise explained([error], setting) or error from None
+    try:
+        connection.autocommit = True
+        yield connection
+    except psycopg2.Error as error:
+        raise explained([error], setting) or error from None
+    finally:
+        with contextlib.suppress(psycopg2.Error), connection.cursor() as cursor:
+            # A server notices a moment later that a connection was closed; until then the next
+            # run would be told that this one is at work.
+            cursor.execute("select pg_advisory_unlock_all()")
+        connection.close()
+
+
+def lock_key(what: str) -> int:
+    """An advisory lock's, which is a number."""
+    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], signed=True)
+
+
+def take(connection: Any, what: str, name: str) -> None:
+    """The lock on `what`, until the connection ends. Raises `Locked`; `name` is for people."""
+    key = lock_key(what)
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_try_advisory_lock(%s)", [key])
+        if cursor.fetchone() == (True,):
+            return
+        cursor.execute(
+            "select a.application_name, a.backend_start from pg_locks l "
+            "join pg_stat_activity a on a.pid = l.pid where l.locktype = 'advisory' "
+            "and l.granted and (l.classid::bigint << 32 | l.objid::bigint) = %s "
+            "and l.database = (select oid from pg_database where datname = current_database())",
+            [key],
+        )
+        row = cursor.fetchone()
+    who = f"{row[0]}, since {row[1]:%Y-%m-%d %H:%M:%S %Z}" if row and row[0] else "Another run"
+    raise lock.Locked(f"{who}, is at work on {name}. Wait until it has finished, or stop it.")
 
 
 class _Draft:
@@ -261,6 +277,9 @@ class _Draft:
             destination_name="postgres",
             staging_dataset_name_layout=STAGING,
         )
+
+    def turn(self) -> AbstractContextManager[bool]:
+        return contextlib.nullcontext(enter_result=False)
 
     def asking(self) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
@@ -408,7 +427,9 @@ _OURS_TO_CHANGE = re.compile(
 """libpq gives no code where there is no connection: its words are all there is."""
 
 
-def explained(errors: Sequence[BaseException]) -> CrmcomError | None:
+def explained(
+    errors: Sequence[BaseException], setting: str = "destination.postgres.credentials"
+) -> CrmcomError | None:
     """What PostgreSQL said, in one line and with an exit code; None where it said nothing."""
     told = [e for e in errors if type(e).__module__.partition(".")[0] in _DRIVERS]
     coded = [e for e in told if _code(e)]
@@ -418,7 +439,7 @@ def explained(errors: Sequence[BaseException]) -> CrmcomError | None:
         if code.startswith(_FULL):
             return NoSpace(text)
         if code.startswith(_SETTINGS) or (not code and _OURS_TO_CHANGE.search(text)):
-            return SettingsError(f"{text}. Change destination.postgres.credentials, or the grants")
+            return SettingsError(f"{text}. Change {setting}, or the grants")
         if code.startswith(_LATER) or (not code and type(error).__name__ == "OperationalError"):
             return Unavailable(f"{text}. What was committed is kept; run again")
         return CrmcomError(text)

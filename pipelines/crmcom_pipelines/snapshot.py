@@ -1,4 +1,4 @@
-"""What a reader asks of a PostgreSQL server, as a DuckDB file: read in one transaction, exactly.
+"""What a reader asks of a server or a lake, as a DuckDB file: read in one transaction, exactly.
 
 A report is then made as of a published file, to the byte. Amounts pass as text and times as
 microseconds: no float is between. The file lies in a folder that only this user may read, and is
@@ -13,9 +13,11 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from crmcom.errors import SettingsError
 from crmcom.schema import RAW_TABLES
@@ -42,7 +44,7 @@ _OF_RECORD = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Copy:
+class Copy:
     """Rows of the server's `schema.name`, to stand under the same name, or under `into`."""
 
     schema: str
@@ -52,52 +54,74 @@ class _Copy:
     into: tuple[str, str] | None = None
 
 
+class Reader(Protocol):
+    """One transaction on what is read."""
+
+    def tables(self, schema: str) -> list[str]: ...
+
+    def tenants(self, dataset: str) -> list[str]:
+        """The raw datasets that the published marts were built from."""
+        ...
+
+    def file(self, copies: Sequence[Copy]) -> Path:
+        """The DuckDB file; its time is that of the last publishing."""
+        ...
+
+
+Reading = Callable[[], AbstractContextManager[Reader]]
+
+
 @contextlib.contextmanager
-def of_reports(server: Postgres, dataset: str, names: Sequence[str]) -> Iterator[Path]:
+def of_reports(
+    reading: Reading, address: str, dataset: str, names: Sequence[str]
+) -> Iterator[Path]:
     """The reports of these names and all small ones, and the runs that the ledger had of them."""
-    with _Reader.open(server) as reader:
-        yield reader.file([*_reports(reader, server, dataset, names), *_runs(reader, dataset)])
+    with reading() as reader:
+        yield reader.file([*_reports(reader, address, dataset, names), *_runs(reader, dataset)])
 
 
 @contextlib.contextmanager
-def of_history(server: Postgres, dataset: str, names: Sequence[str]) -> Iterator[Path]:
+def of_history(
+    reading: Reading, address: str, dataset: str, names: Sequence[str]
+) -> Iterator[Path]:
     """As `of_reports`, with all raw tables of all tenants."""
-    with _Reader.open(server) as reader:
-        copies = _reports(reader, server, dataset, names)
+    with reading() as reader:
+        copies = _reports(reader, address, dataset, names)
         for tenant in {dataset, *reader.tenants(dataset)}:
-            copies += [_Copy(tenant, name) for name in reader.tables(tenant) if name in RAW_TABLES]
+            copies += [Copy(tenant, name) for name in reader.tables(tenant) if name in RAW_TABLES]
         yield reader.file(copies)
 
 
 @contextlib.contextmanager
-def of_ledger(server: Postgres, dataset: str, table: str | None, record_id: str) -> Iterator[Path]:
-    with _Reader.open(server) as reader:
+def of_ledger(
+    reading: Reading, address: str, dataset: str, table: str | None, record_id: str
+) -> Iterator[Path]:
+    with reading() as reader:
         if "_sync_runs" not in reader.tables(dataset):
             raise SettingsError(
-                f"{server.address} has no dataset {dataset}: name it with --dataset, or run "
-                "`crmcom sync`"
+                f"{address} has no dataset {dataset}: name it with --dataset, or run `crmcom sync`"
             )
-        copies = [_Copy(dataset, name) for name in _LEDGER]
+        copies = [Copy(dataset, name) for name in _LEDGER]
         if table is None:
             # Of the records, what is counted.
             columns = ("_deleted_at", "_synced_at")
-            copies += [_Copy(dataset, name, columns=columns) for name in _RECORDS]
+            copies += [Copy(dataset, name, columns=columns) for name in _RECORDS]
         else:
             wanted = literal(record_id)
-            copies.append(_Copy(dataset, table, f"id = {wanted}"))
+            copies.append(Copy(dataset, table, f"id = {wanted}"))
             if table in _OF_RECORD:
                 history, key = _OF_RECORD[table]
-                copies.append(_Copy(dataset, history, f"{key} = {wanted}"))
+                copies.append(Copy(dataset, history, f"{key} = {wanted}"))
         have = reader.tables(dataset)
         yield reader.file([copy for copy in copies if copy.name in have])
 
 
-def _reports(reader: _Reader, server: Postgres, dataset: str, names: Sequence[str]) -> list[_Copy]:
+def _reports(reader: Reader, address: str, dataset: str, names: Sequence[str]) -> list[Copy]:
     """Raises `NoMarts`."""
     found = reader.tables(f"{dataset}_reports")
     if not found:
         raise NoMarts(
-            f"{server.address} has no reports of dataset {dataset}: run `crmcom transform` to "
+            f"{address} has no reports of dataset {dataset}: run `crmcom transform` to "
             "build them, or choose another with --dataset"
         )
     asked = {full_name(name) for name in names}
@@ -105,22 +129,22 @@ def _reports(reader: _Reader, server: Postgres, dataset: str, names: Sequence[st
     is_known = asked <= set(found)
     wanted = [name for name in found if name in asked or name not in LARGE or not is_known]
     return [
-        *(_Copy(f"{dataset}_reports", name) for name in wanted),
-        *(_Copy(f"{dataset}_intermediate", name) for name in PUBLISHED),
+        *(Copy(f"{dataset}_reports", name) for name in wanted),
+        *(Copy(f"{dataset}_intermediate", name) for name in PUBLISHED),
     ]
 
 
-def _runs(reader: _Reader, dataset: str) -> list[_Copy]:
+def _runs(reader: Reader, dataset: str) -> list[Copy]:
     """The ledger's runs as they were when the marts were published, each under its tenant."""
     columns = RAW_TABLES["_sync_runs"].schema.names
     beside = f"{dataset}_intermediate"
     return [
-        _Copy(beside, RUNS, f"source_relation = {literal(tenant)}", columns, (tenant, "_sync_runs"))
+        Copy(beside, RUNS, f"source_relation = {literal(tenant)}", columns, (tenant, "_sync_runs"))
         for tenant in reader.tenants(dataset)
     ]
 
 
-class _Reader:
+class ServerReader:
     """One transaction on the server, and the DuckDB file that it is copied into."""
 
     def __init__(self, cursor: Any, path: Path) -> None:
@@ -129,7 +153,7 @@ class _Reader:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, server: Postgres) -> Iterator[_Reader]:
+    def open(cls, server: Postgres) -> Iterator[ServerReader]:
         import adbc_driver_manager
         from adbc_driver_postgresql import dbapi
 
@@ -158,12 +182,10 @@ class _Reader:
         ]
 
     def tenants(self, dataset: str) -> list[str]:
-        """The raw datasets that the published marts were built from."""
         runs = quoted(f"{dataset}_intermediate", RUNS)
         return [name for (name,) in self._ask(f"select distinct source_relation from {runs}")]
 
-    def file(self, copies: Sequence[_Copy]) -> Path:
-        """The DuckDB file; its time is that of the last publishing."""
+    def file(self, copies: Sequence[Copy]) -> Path:
         import duckdb
 
         with duckdb.connect(str(self._path)) as connection:
@@ -177,7 +199,7 @@ class _Reader:
             os.utime(self._path, (at, at))
         return self._path
 
-    def _copy(self, copy: _Copy, connection: DuckDBPyConnection) -> None:
+    def _copy(self, copy: Copy, connection: DuckDBPyConnection) -> None:
         found = self._ask(
             "select a.attname::text, format_type(a.atttypid, a.atttypmod), "
             "col_description(a.attrelid, a.attnum) from pg_attribute a "

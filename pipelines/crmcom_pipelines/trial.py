@@ -35,6 +35,8 @@ def destination(name: str, database: Path, dataset: str) -> Finding:
         check_dataset(dataset)
         if name == "duckdb":
             return _duckdb(Workspace(database, dataset))
+        if name == "ducklake":
+            return _lake(dataset)
         return _elsewhere(name, dataset)
     except CrmcomError as error:
         return failed(NAME, error)
@@ -110,7 +112,7 @@ def _elsewhere(name: str, dataset: str) -> Finding:
     """In a schema of its own, which is dropped again."""
     with tempfile.TemporaryDirectory(prefix="crmcom-check-") as folder:
         try:
-            return _try_schema(name, f"{dataset}_check_{secrets.token_hex(4)}", folder)
+            return _try_schema(name, name, _probed(dataset), folder)
         except CrmcomError:
             raise
         except Exception as error:  # whatever its driver raises while it connects
@@ -120,12 +122,30 @@ def _elsewhere(name: str, dataset: str) -> Finding:
     raise failure
 
 
-def _try_schema(name: str, dataset: str, folder: str) -> Finding:
+def _lake(dataset: str) -> Finding:
+    """As `_elsewhere`; a lake that is not there yet is made, without a table in it."""
+    from crmcom_pipelines.lake import Lake
+
+    lake = Lake()
+    with (
+        tempfile.TemporaryDirectory(prefix="crmcom-check-") as folder,
+        lake.connected(Path(folder) / "spill") as connection,
+    ):
+        return _try_schema("ducklake", lake.target(connection), _probed(dataset), folder)
+
+
+def _probed(dataset: str) -> str:
+    return f"{dataset}_check_{secrets.token_hex(4)}"
+
+
+def _try_schema(name: str, target: Any, dataset: str, folder: str) -> Finding:
     import dlt
     from dlt.destinations.job_client_impl import SqlJobClientBase
 
     # Under the sync's own name, which its credentials may be configured for.
-    pipeline = dlt.pipeline(PIPELINE, destination=name, dataset_name=dataset, pipelines_dir=folder)
+    pipeline = dlt.pipeline(
+        PIPELINE, destination=target, dataset_name=dataset, pipelines_dir=folder
+    )
     merges = pipeline.destination.capabilities().supported_merge_strategies or ()
     if "delete-insert" not in merges:
         raise SettingsError(

@@ -1,7 +1,7 @@
-"""Where a run loads, builds and publishes, and what readers open: a DuckDB file, or a server.
+"""Where a run loads, builds and publishes, and what readers open: a DuckDB file, a server, a lake.
 
 `warehouse_at` finds the one that is meant. What reads a warehouse reads a DuckDB file: the
-published one, or a copy of what it asks for, taken from the server in one moment.
+published one, or a copy of what it asks for, taken from the server or the lake in one moment.
 """
 
 # ruff: noqa: PLC0415 - dlt, dbt and duckdb are imported where they are used: `--help` is fast
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 STAGING = "%s_load"
 """dlt's staging dataset; its default, `%s_staging`, is where the `stg_*` views live."""
 
+WITH_MARTS = ("duckdb", "postgres", "ducklake")
+"""The destinations that marts are built and published on."""
+
 DUCKDB = {"memory_limit": "1GB", "threads": 1, "preserve_insertion_order": False}
 """What a merge may take before it spills to disk; DuckDB's default is 80 % of the machine. It
 handles 2,000 rows together, so 128 MB failed where rows have 25 kB."""
@@ -51,6 +54,11 @@ class Draft(Protocol):
 
     def target(self) -> Any:
         """The destination, as dlt takes it."""
+        ...
+
+    def turn(self) -> AbstractContextManager[bool]:
+        """Held while a slice is read and loaded, where other processes may load too. Whether one
+        of them has, since this one's last turn."""
         ...
 
     def asking(self) -> AbstractContextManager[object]:
@@ -97,8 +105,9 @@ class Warehouse(Protocol):
         """Where runs keep notes of their own, on this machine."""
         ...
 
-    def draft(self, command: str) -> AbstractContextManager[Draft]:
-        """Holds the lock while the block runs. `command` tells others what is under way.
+    def draft(self, command: str, *, work: str = "sync") -> AbstractContextManager[Draft]:
+        """Holds the lock while the block runs. `command` tells others what is under way. `work`:
+        its kind, where runs of different kinds go on side by side.
 
         Raises `Locked` where somebody else is at work, and what `publish.py` names.
         """
@@ -139,6 +148,10 @@ def warehouse_at(
 
         # Absolute: dbt works in the folder of its project.
         return Postgres(dataset, database.expanduser().absolute().parent / ".crmcom", union)
+    if destination == "ducklake":
+        from crmcom_pipelines.ducklake import DuckLake
+
+        return DuckLake(dataset, database.expanduser().absolute().parent, union)
     return Elsewhere(destination, database, dataset)
 
 
@@ -159,7 +172,7 @@ class _OfOneMachine:
         return self.workspace.folder
 
     @contextlib.contextmanager
-    def draft(self, command: str) -> Iterator[Draft]:
+    def draft(self, command: str, *, work: str = "sync") -> Iterator[Draft]:  # noqa: ARG002 - one at a time
         workspace = self.workspace
         with workspace.draft(command) as draft:
             yield self._draft(workspace, draft)
@@ -204,6 +217,9 @@ class _FileDraft:
 
     def target(self) -> Any:
         return duckdb_target(self._draft.path)
+
+    def turn(self) -> AbstractContextManager[bool]:
+        return contextlib.nullcontext(enter_result=False)
 
     def asking(self) -> AbstractContextManager[object]:
         return self._open()
@@ -273,7 +289,7 @@ class Elsewhere(_OfOneMachine):
 
     def refusal(self) -> SettingsError:
         return SettingsError(
-            f"marts and reports are made on duckdb and postgres, not on {self.name}: "
+            f"marts and reports are made on {' and '.join(WITH_MARTS)}, not on {self.name}: "
             "name another --destination"
         )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "destinations.md"
 
-DESTINATIONS = ("duckdb", "postgres")
+DESTINATIONS = ("duckdb", "postgres", "ducklake")
 
 CLAIMS = {
     "types": "Each documented column has its type, in an empty table too",

@@ -6,8 +6,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,9 @@ import pytest
 
 from crmcom import Run, Settings
 from crmcom.retrying import Patience
+from crmcom_pipelines.lake import ALIAS, Lake
 from crmcom_pipelines.load import Outcome, rebuild, sync
-from crmcom_pipelines.snapshot import _Copy, _Reader
+from crmcom_pipelines.snapshot import Copy
 from crmcom_pipelines.warehouse import warehouse_at
 
 from ..sync import truth
@@ -26,10 +28,13 @@ from .claims import DESTINATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    from crmcom_pipelines.snapshot import Reader
     from crmcom_sandbox import Server
 
 CREDENTIALS = "DESTINATION__POSTGRES__CREDENTIALS"
+LAKE = "DESTINATION__DUCKLAKE__CREDENTIALS"
 SHORT = Patience(tries=4, first_wait_s=0.01, longest_wait_s=0.05, total_s=20)
 
 
@@ -51,11 +56,30 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def credentials(postgres: str) -> Iterator[None]:
+def credentials(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """As a user gives them to dlt."""
-    os.environ[CREDENTIALS] = postgres
+    given = {
+        CREDENTIALS: postgres,
+        f"{LAKE}__CATALOG": postgres,
+        f"{LAKE}__STORAGE__BUCKET_URL": str(tmp_path_factory.mktemp("lake") / "files"),
+    }
+    os.environ.update(given)
     yield
-    del os.environ[CREDENTIALS]
+    _OPENED.close()
+    for name in given:
+        del os.environ[name]
+
+
+_OPENED = ExitStack()
+
+
+@cache
+def lake() -> duckdb.DuckDBPyConnection:
+    """To be read; each question is asked of its latest snapshot. To open it takes a second."""
+    folder = Path(_OPENED.enter_context(tempfile.TemporaryDirectory()))
+    connection = _OPENED.enter_context(Lake().connected(folder, read_only=True))
+    connection.execute(f"use {ALIAS}")
+    return connection
 
 
 @dataclass
@@ -107,18 +131,23 @@ class Place:
             with duckdb.connect(str(self.database), read_only=True) as connection:
                 yield connection
             return
-        server: Any = warehouse_at(**self.where)
-        with _Reader.open(server) as reader:
+        with self.reading() as reader:
             names = [n for n in reader.tables(self.dataset) if not n.startswith("_dlt")]
-            copies = [_Copy(self.dataset, n, into=("crmcom", n)) for n in names]
+            copies = [Copy(self.dataset, n, into=("crmcom", n)) for n in names]
             with duckdb.connect(str(reader.file(copies)), read_only=True) as connection:
                 yield connection
+
+    def reading(self) -> AbstractContextManager[Reader]:
+        warehouse: Any = warehouse_at(**self.where)
+        return warehouse.reading()
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """In SQL that every destination understands, asked of itself."""
         if self.destination == "duckdb":
             with duckdb.connect(str(self.database), read_only=True) as connection:
                 return truth.read(connection, sql)
+        if self.destination == "ducklake":
+            return truth.read(lake(), sql)
         with closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             names = [column.name for column in cursor.description]

@@ -10,7 +10,7 @@ import pytest
 from adbc_driver_postgresql import dbapi
 
 from crmcom_pipelines.postgres import Postgres
-from crmcom_pipelines.snapshot import _Copy, _Reader
+from crmcom_pipelines.snapshot import Copy, ServerReader
 
 from ..transforms.histories import drawn, tenant
 from ..transforms.raw import _ARROW, TABLES, _exact
@@ -60,6 +60,6 @@ def test_the_marts_are_what_their_definitions_say(postgres, tmp_path):
         result = draft.build(VARS)
         assert result.ok, result.summary
         draft.publish()
-    with _Reader.open(server) as reader:
-        copies = [_Copy("told_a_reports", name, into=("crmcom_reports", name)) for name in KEYS]
+    with ServerReader.open(server) as reader:
+        copies = [Copy("told_a_reports", name, into=("crmcom_reports", name)) for name in KEYS]
         assert_as_expected(reader.file(copies), expected(told, Settings(ZONE, BUCKETS)))

@@ -206,6 +206,8 @@ def _edits(answers: Answers, settings: Settings) -> list[Edit]:
     secret = dict(credentials)
     if answers["destination_credentials"] and answers["destination"] != "duckdb":
         path = f"destination.{answers['destination']}.credentials"
+        if answers["destination"] == "ducklake":
+            path += ".catalog"
         secret[path] = answers["destination_credentials"]
     # A secret in the wrong file would go on being read, and git would not ignore it.
     there = read(CONFIG)

@@ -58,7 +58,9 @@ warehouse_options = options(
         "--destination",
         default="duckdb",
         show_default=True,
-        shell_complete=complete("duckdb", "postgres", "motherduck", "snowflake", "bigquery"),
+        shell_complete=complete(
+            "duckdb", "postgres", "ducklake", "motherduck", "snowflake", "bigquery"
+        ),
         help="A dlt destination; its credentials are set the dlt way.",
     ),
     click.option(

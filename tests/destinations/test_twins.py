@@ -1,4 +1,4 @@
-"""A life on PostgreSQL: what is told of it is what a DuckDB file tells."""
+"""A life in each destination: what is told of it is what a DuckDB file tells."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from crmcom_pipelines.marts import QUESTIONS
 from crmcom_sandbox import World, serve
 
 from ..sync import worlds
+from .claims import DESTINATIONS
 
 DAY = 86_400
 FIELDS = {
@@ -41,8 +42,8 @@ VALUES = (
 
 
 @pytest.fixture(scope="module")
-def twins(place):
-    """One world, synced into both on two days, with three between them; the second build goes on
+def triplets(place):
+    """One world, synced into each on two days, with three between them; the second build goes on
     from the first."""
     world = worlds.odd()
     now = world.clock.epoch()
@@ -62,13 +63,19 @@ def twins(place):
             )
     with serve(world, behaviour="live") as server:
         # Under one name: a table is as wide as the names in it.
-        both = [place(d, server, dataset="crmcom") for d in ("duckdb", "postgres")]
+        each = {d: place(d, server, dataset="crmcom") for d in DESTINATIONS}
         for day in range(2):
-            for one in both:
+            for one in each.values():
                 one.sync(transform=True, vars=VARS)
             for _ in range(3 if day == 0 else 0):
                 world.pass_business_day()
-        yield both
+        yield each
+
+
+@pytest.fixture(params=DESTINATIONS[1:])
+def twins(triplets, request):
+    """The DuckDB file, and another destination."""
+    return triplets["duckdb"], triplets[request.param]
 
 
 @pytest.mark.timeout(900)
@@ -89,7 +96,14 @@ def called(place, command, *args):
     return result.stdout_bytes
 
 
-@pytest.mark.parametrize("name", [*QUESTIONS, "contact_custom_fields"])
+# What is read from a lake goes through a file as it is; a server's types are another's.
+REPORTS = [
+    *(("postgres", name) for name in (*QUESTIONS, "contact_custom_fields")),
+    *(("ducklake", name) for name in ("overdue_worklist", "contact_custom_fields")),
+]
+
+
+@pytest.mark.parametrize(("twins", "name"), REPORTS, indirect=["twins"])
 def test_a_report_is_the_same_to_the_byte(twins, name):
     for file_format in ("csv", "table"):
         theirs, ours = (called(one, "report", name, "--format", file_format) for one in twins)
@@ -121,7 +135,7 @@ def test_the_ledger_says_the_same(twins):
     statuses = [json.loads(called(one, "status", "--json")) for one in twins]
     for part in ("bookmarks", "freshness", "rows", "open", "held_back", "may_miss"):
         assert statuses[0][part] == statuses[1][part]
-    assert statuses[1]["database"].startswith("postgresql://")
+    assert statuses[1]["database"].startswith(("postgresql://", "ducklake:postgresql://"))
     assert "ago" in called(twins[1], "status").decode()
     account = twins[0].query("select min(id) as id from crmcom.accounts")[0]["id"]
     theirs, ours = (
@@ -133,14 +147,15 @@ def test_the_ledger_says_the_same(twins):
     assert len(theirs["history"]) == len(ours["history"]) > 0
 
 
-def test_a_plan_says_nothing_but_the_plan(place):
+@pytest.mark.parametrize("destination", DESTINATIONS[1:])
+def test_a_plan_says_nothing_but_the_plan(place, destination):
     """Neither dlt, which finds another class of destination than it has on record."""
     world = World.generate(contacts=3, activities=3, now=datetime.now(UTC))
     with serve(world, behaviour="live") as server:
-        there = place("postgres", server)
+        there = place(destination, server)
         there.sync()
         code = "from crmcom_pipelines.cli import main; main()"
-        where = ("--destination", "postgres", "--dataset", there.dataset)
+        where = ("--destination", destination, "--dataset", there.dataset)
         found = subprocess.run(
             [sys.executable, "-c", code, "plan", *where, "--base-url", server.base_url],
             cwd=there.folder,
