@@ -7,10 +7,11 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test test-slow test-airflow test-spark test-dialects test-image model bench \
-	bench-pace bench-refresh bench-size bench-increment check format docs lock clean
+	bench-pace bench-refresh bench-size bench-increment bench-destinations \
+	check format docs lock clean
 
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 # A stamp is as old as what it was installed from, so a second `make` installs nothing.
 $(VENV)/.locked: requirements.lock
@@ -82,6 +83,9 @@ bench-size: setup  ## a year of 20,000 and of 200,000 accounts; writes the figur
 
 bench-increment: setup  ## a thousand new activities beside 20,000 and 2 million; docs/size.md too
 	$(BIN)/python benchmarks/increment.py
+
+bench-destinations: setup  ## one load into each destination; the figures of docs/destinations.md
+	$(BIN)/python benchmarks/destinations.py
 
 check: setup  ## lint, types, SQL style, import rules
 	$(BIN)/ruff check .

@@ -83,11 +83,16 @@ def named_with_errors() -> Iterator[None]:
 def _written() -> Iterator[tuple[str, list[str]]]:
     """Each of dlt's files, with the paths of the values in it."""
     from dlt.common.configuration.container import Container  # noqa: PLC0415 - takes a second
+    from dlt.common.configuration.exceptions import ConfigProviderException  # noqa: PLC0415
     from dlt.common.configuration.specs.pluggable_run_context import (  # noqa: PLC0415
         PluggableRunContext,
     )
 
-    for provider in Container()[PluggableRunContext].providers.providers:
+    try:
+        providers = Container()[PluggableRunContext].providers.providers
+    except ConfigProviderException:  # a file is no TOML, as reading the settings has said
+        return
+    for provider in providers:
         for location in provider.present_locations:
             # dlt has read it just now; what it could not read, it has said.
             with contextlib.suppress(OSError, ValueError):

@@ -47,7 +47,8 @@ async def read_accounts(feed: Feed) -> None:
     if contacts is not None and contacts.error is not None:
         feed.result.partial = True
         feed.result.notices.append(
-            "the contacts could not be listed, so nobody knows which accounts are new"
+            "the contacts could not be listed, so nobody knows which accounts are new: "
+            f"{contacts.error}"
         )
     if last_slice and run.backfill is None:
         await _refresh(feed)

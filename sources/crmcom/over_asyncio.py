@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 LONGEST_S = 60.0
 """For a request that comes without a time-out."""
 
+NEXT_ADDRESS_S = 0.25
+"""How long one of a host's addresses is waited for before the next is tried beside it (RFC 8305):
+IPv6 may be announced where nothing gets through."""
+
 
 class AsyncioTransport(httpx.AsyncBaseTransport):
     """Opens a connection whenever none is idle, and keeps it: whoever asks bounds their number.
@@ -36,7 +40,6 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         parts = urlsplit(base_url)
         self._host, self._port = parts.hostname or "", parts.port
         self._tls = httpx.create_ssl_context() if parts.scheme == "https" else None
-        self._origin = len(f"{parts.scheme}://{parts.netloc}")
         self._idle: list[_Connection] = []  # the latest last: the others may rest, and be closed
         self._open: set[_Connection] = set()
 
@@ -47,7 +50,9 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         ends_s = loop.time() + timeout_s
         connection = self._rested(loop.time()) or await self._connected(timeout_s)
         asked = connection.ask(
-            _head("GET", url[self._origin :], headers.sent), ends_s - loop.time(), at_most
+            _head("GET", url[url.index("/", len("https://")) :], headers.sent),
+            ends_s - loop.time(),
+            at_most,
         )
         return await self._answer(connection, asked)
 
@@ -99,6 +104,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
                     self._host,
                     self._port or (80 if self._tls is None else 443),
                     ssl=self._tls,
+                    happy_eyeballs_delay=NEXT_ADDRESS_S,
                 )
                 return connection
         except TimeoutError:

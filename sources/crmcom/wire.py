@@ -49,9 +49,10 @@ class Wire:
     """Sends requests below `base_url` through `transport`, by its short cut where it has one."""
 
     def __init__(self, base_url: str, transport: httpx.AsyncBaseTransport) -> None:
-        self._base_url, self._transport = base_url, transport
+        url = httpx.URL(base_url)  # with what no URL can hold percent-encoded
+        self._base_url, self._host = str(url), url.netloc.decode()
+        self._transport = transport
         self._short_cut = transport if isinstance(transport, ShortCut) else None
-        self._host = httpx.URL(base_url).netloc.decode()
 
     async def aclose(self) -> None:
         await self._transport.aclose()

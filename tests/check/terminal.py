@@ -1,5 +1,6 @@
 """A command on a terminal: what a person types, and what that person sees."""
 
+import math
 import os
 import pty
 import select
@@ -32,6 +33,7 @@ def talk(*args, cwd, env, answers, timeout_s=60):
     )
     os.close(theirs)
     waiting, shown, read_to = list(answers), "", 0
+    again_at = math.inf
     ends_at = time.monotonic() + timeout_s
     try:
         while time.monotonic() < ends_at:
@@ -51,8 +53,14 @@ def talk(*args, cwd, env, answers, timeout_s=60):
                     _until_hidden(ours, ends_at)
                 if answer == CTRL_C:
                     process.send_signal(signal.SIGINT)
+                    again_at = time.monotonic() + 2
                 else:
                     os.write(ours, f"{answer}\n".encode())
+            if time.monotonic() > again_at:
+                # Python shows a question and only then begins to read: what comes between the two
+                # is noticed after the reading. A person would press it once more.
+                process.send_signal(signal.SIGINT)
+                again_at = math.inf
         return process.wait(timeout=max(0.1, ends_at - time.monotonic())), shown
     finally:
         process.kill()

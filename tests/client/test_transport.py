@@ -162,6 +162,16 @@ async def test_every_transport_behaves_alike(tools, how, kind):
 
 
 @EACH
+async def test_an_address_of_any_letters_is_sent_as_a_url_can_say_it(tools, kind):
+    async with (
+        tools.Server([200]) as server,
+        tools.client(server.url.replace("/v2", "/ä/v2"), transport=kind) as client,
+    ):
+        await client.get(tools.account())
+    assert server.asked[0].path == "/%C3%A4/v2/accounts/1"
+
+
+@EACH
 async def test_connections_are_kept(tools, kind):
     """As many as were ever in flight, for a hundred requests: counted where they arrive."""
     async with (

@@ -24,7 +24,7 @@ from ..transforms.histories import START, drawn, tenant
 from ..transforms.raw import load, rows
 from ..transforms.reference import Settings
 from ..transforms.test_histories import BUCKETS, KEYS, ZONE, assert_as_expected, expected
-from .test_postgres import FIELDS, VALUES
+from .test_twins import FIELDS, VALUES
 
 PAGES = Path(__file__).parents[2] / "docs/spark"
 PYTHON = os.environ.get("CRMCOM_SPARK")
