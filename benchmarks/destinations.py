@@ -78,7 +78,8 @@ def main() -> None:
         ratio = median(a / b for (a, _), (b, _) in zip(loads, found["duckdb"], strict=True))
         seconds, cpu = (median(one) for one in zip(*loads, strict=True))
         lines.append(f"| `{destination}` | {seconds:.1f} | {ratio:.2f} | {cpu:.1f} |")
-    lines += ["", f"{given.activities:,} activities, the median of {given.rounds} rounds."]
+    rounds = "one round" if given.rounds == 1 else f"the median of {given.rounds} rounds"
+    lines += ["", f"{given.activities:,} activities, {rounds}."]
     figures = "\n".join(["<!-- time: `make bench-destinations` -->", *lines, "<!-- end -->"])
     text = REPORT.read_text()
     REPORT.write_text(
