@@ -269,6 +269,9 @@ def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None:
     with quiet_dlt(), without_pandas():
         from dlt.pipeline.exceptions import PipelineStepFailed
 
+        # What is imported stays: to look through it at each collection took a twentieth of the
+        # time. Thawed again, since a scheduler's process lives on, with what this run leaves.
+        gc.freeze()
         try:
             _load_slices(run, outcome, draft, dataset)
         except Exception as failed:
@@ -277,6 +280,8 @@ def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None:
                 raise
             # dlt's exception holds our source, and so our settings: it ends here.
             error = _cause(failed, run, draft)
+        finally:
+            gc.unfreeze()
     if error is not None:
         raise error
 
@@ -286,8 +291,6 @@ def _load_slices(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None
 
     # Arrow's own allocator keeps what it has once taken: 90 MB more at the peak.
     pa.set_memory_pool(pa.system_memory_pool())
-    # What is imported stays: to look through it at each collection took a twentieth of the time.
-    gc.freeze()
     pipeline: Pipeline | None = None
     while True:
         with draft.turn() as others_loaded:
