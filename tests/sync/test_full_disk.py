@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import resource
+import warnings
 from contextlib import contextmanager
 
 import pytest
@@ -23,7 +25,15 @@ def files_up_to(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-# dlt leaves a file open that it cannot write.
+@pytest.fixture(autouse=True)
+def _left_open():
+    """dlt leaves a file open that it cannot write: collected here, not in the next test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("size", [0, 300, 4_000, 20_000, 700_000])
 def test_a_full_disk_is_told_as_what_it_is(warehouse, size):
