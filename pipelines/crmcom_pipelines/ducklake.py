@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from dlt import Pipeline
     from duckdb import DuckDBPyConnection
 
     from crmcom import Settings
@@ -163,7 +164,7 @@ class _Draft:
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
-    def loading(self, resources: Sequence[str]) -> Iterator[None]:
+    def loading(self, pipeline: Pipeline, resources: Sequence[str]) -> Iterator[None]:  # noqa: ARG002 - dlt loads on its own
         """A load that is killed meanwhile leaves some tables ahead of others: it is on record."""
         self._mark(set(resources) - self._inherited)
         yield

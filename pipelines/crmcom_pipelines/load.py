@@ -325,7 +325,7 @@ def _load_slice(pipeline: Pipeline, run: Run, outcome: Outcome, draft: Draft) ->
     with draft.asking():
         pipeline.extract(slice_of(run), loader_file_format="parquet")
     pipeline.normalize()
-    with draft.loading(run.resources):
+    with draft.loading(pipeline, run.resources):
         pipeline.load()
     outcome.slices += 1
     run.tell(

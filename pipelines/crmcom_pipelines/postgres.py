@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from dlt import Pipeline
+
     from crmcom import Settings
     from crmcom_pipelines.snapshot import Reader
     from crmcom_pipelines.union import Union
@@ -285,7 +287,7 @@ class _Draft:
         return contextlib.nullcontext()
 
     @contextlib.contextmanager
-    def loading(self, resources: Sequence[str]) -> Iterator[None]:
+    def loading(self, pipeline: Pipeline, resources: Sequence[str]) -> Iterator[None]:  # noqa: ARG002 - dlt loads on its own
         """A load that is killed meanwhile leaves some tables ahead of others: it is on record."""
         self._run(
             f"insert into {self._state}.unfinished select unnest(%s) on conflict do nothing",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from dlt import Pipeline
+
     from crmcom import Settings
     from crmcom_pipelines.publish import Draft as FileDraft
     from crmcom_pipelines.publish import Workspace
@@ -33,10 +35,6 @@ WITH_MARTS = ("duckdb", "postgres", "ducklake")
 DUCKDB = {"memory_limit": "1GB", "threads": 1, "preserve_insertion_order": False}
 """What a merge may take before it spills to disk; DuckDB's default is 80 % of the machine. It
 handles 2,000 rows together, so 128 MB failed where rows have 25 kB."""
-
-HELD_BYTES = 1_000_000
-"""The largest load, as Parquet files, during which the file stays open: DuckDB keeps what was
-loaded in memory until it is closed, many times the size of the files."""
 
 
 class Draft(Protocol):
@@ -65,8 +63,10 @@ class Draft(Protocol):
         """Held while a slice is read, which asks what is stored."""
         ...
 
-    def loading(self, resources: Sequence[str]) -> AbstractContextManager[object]:
-        """Held while a slice of these resources is loaded."""
+    def loading(
+        self, pipeline: Pipeline, resources: Sequence[str]
+    ) -> AbstractContextManager[object]:
+        """Held while the pipeline loads a slice of these resources."""
         ...
 
     def loaded(self, complete: Iterable[str]) -> None:
@@ -222,18 +222,20 @@ class _FileDraft:
         return contextlib.nullcontext(enter_result=False)
 
     def asking(self) -> AbstractContextManager[object]:
-        return self._open()
-
-    def loading(self, resources: Sequence[str]) -> AbstractContextManager[object]:  # noqa: ARG002 - the rename hides what is half done
-        size = sum(f.stat().st_size for f in self.pipelines_dir.rglob("*.parquet"))
-        return self._open() if size < HELD_BYTES else contextlib.nullcontext()
-
-    def _open(self) -> AbstractContextManager[object]:
-        """While somebody is connected, neither a question nor a table to load opens the file
-        anew, which takes 50 ms with its closing."""
+        """While somebody is connected, no question opens the file anew, which takes 50 ms with
+        its closing."""
         import duckdb
 
         return duckdb.connect(str(self._draft.path))
+
+    def loading(
+        self,
+        pipeline: Pipeline,
+        resources: Sequence[str],  # noqa: ARG002 - the rename hides what is half done
+    ) -> AbstractContextManager[object]:
+        from crmcom_pipelines.held_open import held_open
+
+        return held_open(self._draft.path, pipeline)
 
     def loaded(self, complete: Iterable[str]) -> None:
         pass
@@ -313,6 +315,13 @@ class _LoadOnly(_FileDraft):
         return refusal(self._elsewhere.name, errors)
 
     def asking(self) -> AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def loading(
+        self,
+        pipeline: Pipeline,  # noqa: ARG002 - dlt loads on its own
+        resources: Sequence[str],  # noqa: ARG002
+    ) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
 
     def build(
