@@ -169,7 +169,12 @@ def append(path: Path, accounts: int, day: int) -> Figures:
 
     with duckdb.connect() as db:
         db.execute(WORLD.format(accounts=accounts))
-        observed = _arrow(db, readings(day))
+        observed = _arrow(
+            db,
+            # As a sync does; numbers that were lost would be a change of number on every day.
+            f"select observed.*, 'A-' || world.n as number from ({readings(day)}) as observed"
+            " inner join world on observed.account_id = world.account_id",
+        )
     with _at_work(path) as (workspace, draft):
         started_s = time.monotonic()
         _load(_pipeline_of(workspace, draft), _slices(observed))
@@ -258,9 +263,13 @@ def _slices(observed: pa.Table) -> Iterator[dict[str, pa.Table]]:
 
     same = {
         "account_id": "id",
-        **{c: c for c in ("contact_id", "state", "currency_code", "balance", "_synced_at")},
+        **{
+            c: c
+            for c in ("number", "contact_id", "state", "currency_code", "balance", "_synced_at")
+        },
     }
     accounts = observed.select(list(same)).rename_columns(list(same.values()))
+    observed = observed.drop_columns("number")
     for at in range(0, len(observed), SLICE_ROWS):
         yield {
             "accounts": accounts.slice(at, SLICE_ROWS),

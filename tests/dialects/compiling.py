@@ -32,8 +32,9 @@ DAYS = (date(2026, 3, 1), date(2026, 3, 2))
 
 
 def answer(self: Any, sql: str, *args: Any, **kwargs: Any) -> tuple[AdapterResponse, agate.Table]:
-    """To `read_since`, a tenant and a day; to `built_days`, the first and the last; else no row."""
-    if "first_day" in sql:
+    """To `read_since` and `read_on`, a tenant and a day; to `built_days`, the first and the last;
+    else no row."""
+    if "first_day" in sql or "daily.last_observed_date" in sql:
         return AdapterResponse("OK"), agate.Table([("crmcom", DAYS[0])], ["tenant", "day"])
     if "min(build_from)" in sql:
         return AdapterResponse("OK"), agate.Table([DAYS], ["first", "last"])

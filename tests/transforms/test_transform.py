@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
@@ -231,6 +232,37 @@ def test_a_new_account_number_holds_on_every_day(build: Build, copy: Path) -> No
     found = rows(copy, "select date_day, account_number from crmcom_reports.account_daily")
     assert len(found) == 3
     assert {row["account_number"] for row in found} == {"N-2"}
+
+
+def test_terms_that_were_read_long_ago_are_found_without_reading_on_from_there(
+    warehouse: Path, tmp_path: Path
+) -> None:
+    """An account may stay overdue and unread for years, and the worklist is made every day."""
+    terms = {"payment_terms__name": "Net 30"}
+    read_daily = [reading("two", day, **terms) for day in range(2, 100)]
+    load(warehouse, "crmcom", {"account_observations": [*read_daily, reading("old", 0, **terms)]})
+    result = transform(warehouse, work_dir=tmp_path / "dbt", **QUICK)  # type: ignore[arg-type]
+    assert result.ok, result.summary
+    found = rows(warehouse, "from crmcom_reports.overdue_worklist")
+    assert {row["account_id"]: row["payment_terms_days"] for row in found} == {
+        "old": 30,
+        "one": None,
+        "two": 30,
+    }
+
+    (compiled,) = tmp_path.glob("dbt/target/compiled/**/crmcom__overdue_worklist.sql")
+    with duckdb.connect(warehouse, read_only=True) as db:
+        plan = db.execute("explain (analyze, format json) " + compiled.read_text()).fetchall()
+    # Of the days between the first two and the last none.
+    assert rows_scanned(json.loads(plan[0][1]), "account_observations") == 4
+
+
+def rows_scanned(operator: dict[str, Any], table: str) -> int:
+    """How many rows of a table a query reads, by DuckDB's profile of it."""
+    below = sum(rows_scanned(child, table) for child in operator["children"])
+    if not str(operator.get("extra_info", {}).get("Table", "")).endswith(table):
+        return below
+    return below + int(operator["operator_cardinality"])
 
 
 def test_no_amount_is_too_large(build: Build, tmp_path: Path) -> None:

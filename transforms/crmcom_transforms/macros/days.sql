@@ -141,3 +141,40 @@
         )
     {%- endif -%}
 {%- endmacro %}
+
+
+{#
+    The same where old observations count too, but only those of some days: `days` selects them,
+    as (source_relation, day). Days less than a week apart are read with those between them, which
+    keeps the condition short: it is asked of every row that a scan does not skip.
+#}
+{% macro read_on(days) -%}
+    {%- set spans = [] -%}
+    {%- set in_order = 'select * from (' ~ days ~ ') as days order by 1, 2' -%}
+    {%- for tenant, day in (run_query(in_order).rows if execute else []) -%}
+        {%- if spans and spans[-1][0] == tenant and (day - spans[-1][2]).days < 7 -%}
+            {%- do spans.append((tenant, spans.pop()[1], day)) -%}
+        {%- else -%}
+            {%- do spans.append((tenant, day, day)) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if not execute -%}
+        1 = 1
+    {%- elif not spans -%}
+        1 = 0
+    {%- else -%}
+        (
+        {%- for tenant, first, last in spans %}
+            {{ 'or ' if not loop.first }}(
+                source_relation = {{ crmcom_transforms.text_literal(tenant) }}
+                and observed_at >= {{ crmcom_transforms.add_hours(
+                    crmcom_transforms.local_midnight(crmcom_transforms.sql_date(first)), -3
+                ) }}
+                and observed_at < {{ crmcom_transforms.add_hours(
+                    crmcom_transforms.local_midnight(crmcom_transforms.sql_date(last, 1)), 3
+                ) }}
+            )
+        {%- endfor %}
+        )
+    {%- endif -%}
+{%- endmacro %}

@@ -20,10 +20,10 @@ overdue as (
 
 ),
 
-recent_readings as (
+last_readings as (
 
     select * from {{ ref('stg_crmcom__account_observations') }}
-    where {{ read_since(first_days_of_terms()) }}
+    where {{ read_on(days_of_terms()) }}
 
 ),
 
@@ -38,7 +38,7 @@ readings as (
             partition by readings.source_relation, readings.account_id
             order by readings.observed_at desc, readings.run_id desc
         ) as recency
-    from recent_readings as readings
+    from last_readings as readings
     inner join overdue
         on
             readings.source_relation = overdue.source_relation
