@@ -182,7 +182,8 @@ Written by `make bench`.
 ## A first load
 
 {options.contacts:,} contacts with their accounts and {options.activities:,} activities, from a
-server on the same machine, interpreter and imports included; the median of {options.rounds} rounds.
+server on the same machine, interpreter and imports included; rounds: {options.rounds} (the median
+of them).
 The server alone answers {answers:,.0f} requests per second. "By hand" is a script that asks for one
 thing after another; `rest_api` is dlt's generic source, as it comes and with parquet, workers and
 parallel resources.
