@@ -175,6 +175,7 @@ def main() -> None:
         far = [once(TOOLS[0], server) for _ in range(2)][1]
     with serving("--contacts", "500", "--activities", "2500", "--rate", "100") as server:
         limited = [once(TOOLS[0], server) for _ in range(2)][1]
+    rounds = "one round" if options.rounds == 1 else f"the median of {options.rounds} rounds"
     text = f"""# How fast
 
 Written by `make bench`.
@@ -182,8 +183,7 @@ Written by `make bench`.
 ## A first load
 
 {options.contacts:,} contacts with their accounts and {options.activities:,} activities, from a
-server on the same machine, interpreter and imports included; rounds: {options.rounds} (the median
-of them).
+server on the same machine, interpreter and imports included; {rounds}.
 The server alone answers {answers:,.0f} requests per second. "By hand" is a script that asks for one
 thing after another; `rest_api` is dlt's generic source, as it comes and with parquet, workers and
 parallel resources.
