@@ -236,7 +236,7 @@ def _load(pipeline: Pipeline, slices: Any) -> None:
     from crmcom.resources import MERGE, _marked, _merge_safely
     from crmcom.schema import RAW_TABLES
     from crmcom.source import CONTRACT
-    from crmcom_pipelines.load import quiet_dlt
+    from crmcom_pipelines.around_dlt import quiet_dlt
 
     for tables in slices:
 

@@ -39,7 +39,8 @@ class Lake:
     @cached_property
     def credentials(self) -> Any:
         """dlt's, under our alias."""
-        from crmcom_pipelines.load import PIPELINE, quiet_dlt
+        from crmcom_pipelines.around_dlt import quiet_dlt
+        from crmcom_pipelines.load import PIPELINE
 
         with quiet_dlt():
             from dlt.common.configuration import inject_section

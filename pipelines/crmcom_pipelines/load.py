@@ -7,9 +7,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
 import shutil
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
 from crmcom.events import tell
 from crmcom_pipelines import profile
+from crmcom_pipelines.around_dlt import on_uvloop, quiet_dlt, without_extras
 from crmcom_pipelines.attempt import recorded
 from crmcom_pipelines.publish import NoSpace, StorageFailed, chain, is_full
 from crmcom_pipelines.warehouse import STAGING, WITH_MARTS, warehouse_at
@@ -139,7 +138,7 @@ def sync(
             outcome.notes.append(_HIDDEN)
             transform = True  # the marts that were there hold what is hidden now
         step("load")
-        _load(run, outcome, draft, dataset)
+        _load(run, outcome, draft, dataset, destination)
         outcome.notes += run.notices
         tenant, facts = run.settings.base_url, run.learned.facts
         changes = profile.learn(draft.folder, dataset, tenant, facts, by=run.run_id)
@@ -264,9 +263,9 @@ def _any_loaded(run: Run) -> bool:
     return any(r.rows for r in results) or all(r.error is None for r in results)
 
 
-def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None:
+def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str, destination: str) -> None:
     error: CrmcomError | None = None
-    with quiet_dlt(), without_pandas():
+    with quiet_dlt(), without_extras(destination), on_uvloop():
         from dlt.pipeline.exceptions import PipelineStepFailed
 
         # What is imported stays: to look through it at each collection took a twentieth of the
@@ -367,52 +366,3 @@ def pipeline_on(target: Any, folder: Path, dataset: str) -> Pipeline:
         )
     pipeline.config.restore_from_destination = True  # nobody may have turned it off
     return pipeline
-
-
-_ENVIRONMENT = {
-    "RUNTIME__DLTHUB_TELEMETRY": "false",
-    # What ends a load is raised, and told in a line; dlt would tell of each try, with its stack.
-    "RUNTIME__LOG_LEVEL": "CRITICAL",
-    # Arrow tables get the id of their load only when asked.
-    "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
-    # Whoever may be killed at any moment need not be asked to finish first.
-    "RUNTIME__INTERCEPT_SIGNALS": "false",
-    # People's data stays in the warehouse alone, not in files beside it.
-    "LOAD__DELETE_COMPLETED_JOBS": "true",
-    # One table at a time: 20 at once, as dlt would, took 100 MB more at the peak, and on DuckDB
-    # no less time where there is much to load.
-    "LOAD__WORKERS": "1",
-}
-
-
-@contextlib.contextmanager
-def quiet_dlt() -> Iterator[None]:
-    """dlt's options that are ours to set, unless the user has set them.
-
-    It tells of a run as soon as it is imported.
-    """
-    added = {k: v for k, v in _ENVIRONMENT.items() if k not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            os.environ.pop(key, None)
-
-
-@contextlib.contextmanager
-def without_pandas() -> Iterator[None]:
-    """DuckDB imports pandas to see whether a query's parameter is one of its values: half a
-    second and 32 MB, in each sync. Where it cannot be found, nothing can be."""
-    sys.meta_path.insert(0, _NoPandas)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(_NoPandas)
-
-
-class _NoPandas:
-    @staticmethod
-    def find_spec(name: str, *_: object) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(f"{name} is not needed to load", name=name)

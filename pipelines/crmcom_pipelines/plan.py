@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import CrmcomError
-from crmcom_pipelines.load import exit_code_of, pipeline_on, quiet_dlt, without_pandas
+from crmcom_pipelines.around_dlt import quiet_dlt, without_extras
+from crmcom_pipelines.load import exit_code_of, pipeline_on
 from crmcom_pipelines.marts import connect
 from crmcom_pipelines.publish import Workspace, chain
 from crmcom_pipelines.refusals import refusal
@@ -140,7 +141,7 @@ def plan(
         notes.append(
             f"{holder} is at work on this warehouse: this plan is what it would be without that"
         )
-    with quiet_dlt(), without_pandas():
+    with quiet_dlt(), without_extras(destination):
         failure: CrmcomError | None = None
         try:
             with _pipeline(workspace, dataset, destination) as pipeline:

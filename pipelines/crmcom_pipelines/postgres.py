@@ -79,7 +79,8 @@ class Postgres:
     @cached_property
     def credentials(self) -> Any:
         """dlt's, each of whose connections can be told from others on the server."""
-        from crmcom_pipelines.load import PIPELINE, quiet_dlt
+        from crmcom_pipelines.around_dlt import quiet_dlt
+        from crmcom_pipelines.load import PIPELINE
 
         with quiet_dlt():
             from dlt.common.configuration import inject_section, resolve_configuration

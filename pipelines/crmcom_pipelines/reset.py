@@ -10,12 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crmcom.errors import SettingsError
-from crmcom_pipelines.load import (
-    TRANSFORM_FAILED,
-    pipeline_on,
-    quiet_dlt,
-    without_pandas,
-)
+from crmcom_pipelines.around_dlt import quiet_dlt, without_extras
+from crmcom_pipelines.load import TRANSFORM_FAILED, pipeline_on
 from crmcom_pipelines.publish import Workspace
 from crmcom_pipelines.warehouse import duckdb_target
 
@@ -81,7 +77,7 @@ def reset(
                 "with --database"
             )
         step("reset")
-        with quiet_dlt(), without_pandas():
+        with quiet_dlt(), without_extras():
             shutil.rmtree(workspace.pipelines_dir, ignore_errors=True)
             pipeline = pipeline_on(duckdb_target(draft.path), workspace.pipelines_dir, dataset)
             _forget(pipeline, done, rows=rows or history, history=history)

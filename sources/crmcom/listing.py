@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from crmcom.endpoints import Endpoint
-    from crmcom.protocol import Page, Reply, Row
+    from crmcom.protocol import Page, Params, Reply, Row
 
 __all__ = [
     "Asker",
@@ -56,7 +56,6 @@ _BROKEN_TRIES = 3
 _REPEATED_PAGES = 3
 _COUNT = (("include_total", "true"),)
 
-Params = tuple[tuple[str, str], ...]
 Order = tuple[str, str, int]
 Found = Listing | list[int]
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httptools
 import httpx
+from aiohappyeyeballs import start_connection
 
 from crmcom.network import KEEPALIVE_S, NO_HOST, NO_HTTP, NO_TLS, REFUSED, Answer, Headers
 
@@ -38,7 +39,8 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, base_url: str, *, max_connections: int) -> None:  # noqa: ARG002 - see above
         parts = urlsplit(base_url)
-        self._host, self._port = parts.hostname or "", parts.port
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = httpx.create_ssl_context() if parts.scheme == "https" else None
         self._idle: list[_Connection] = []  # the latest last: the others may rest, and be closed
         self._open: set[_Connection] = set()
@@ -99,12 +101,19 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         failed: httpx.TransportError
         try:
             async with asyncio.timeout(timeout_s):
-                _, connection = await asyncio.get_running_loop().create_connection(
+                loop = asyncio.get_running_loop()
+                addresses = await loop.getaddrinfo(
+                    self._host, self._port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+                )
+                # As a loop of asyncio's own does by itself, and uvloop's does not.
+                reached = await start_connection(
+                    addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1
+                )
+                _, connection = await loop.create_connection(
                     lambda: _Connection(self._open),
-                    self._host,
-                    self._port or (80 if self._tls is None else 443),
+                    sock=reached,
                     ssl=self._tls,
-                    happy_eyeballs_delay=NEXT_ADDRESS_S,
+                    server_hostname=self._host if self._tls else None,
                 )
                 return connection
         except TimeoutError:

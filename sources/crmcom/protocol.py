@@ -46,6 +46,8 @@ OTHER = "as another product may answer: check sources.crmcom.base_url"
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+Params = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -53,7 +55,7 @@ class Request:
 
     endpoint: Endpoint
     record_id: str | None = None
-    params: tuple[tuple[str, str], ...] = ()
+    params: Params = ()
 
     @property
     def path(self) -> str:
@@ -61,7 +63,7 @@ class Request:
         return self.endpoint.path.replace("{id}", quote(self.record_id or "", safe=""))
 
     @property
-    def query(self) -> tuple[tuple[str, str], ...]:
+    def query(self) -> Params:
         return self.endpoint.params + self.params
 
 

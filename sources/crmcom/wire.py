@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlencode
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from httpx import AsyncByteStream
 
-    from crmcom.protocol import Request
+    from crmcom.protocol import Params, Request
 
 MAX_BODY = 64 * 2**20
 """A hundred rows of 600 KB each: what is larger is no page, and would fill the memory."""
@@ -68,8 +69,7 @@ class Wire:
         )
 
     def request(self, method: str, asked: Request, headers: Headers) -> Sent:
-        query = f"?{urlencode(asked.query, quote_via=quote)}" if asked.query else ""
-        return Sent(method, self._base_url + asked.path + query, headers)
+        return Sent(method, self._base_url + asked.path + _query(asked.query), headers)
 
     async def send(self, asked: Request, sent: Sent, timeout_s: float) -> Answer:
         """Raises `Unreachable` or `BrokenReply` where no whole answer comes in time, and
@@ -150,6 +150,12 @@ class Wire:
             finally:
                 await response.aclose()
             return Answer(response.status_code, response.headers, b"".join(chunks))
+
+
+@lru_cache(64)
+def _query(params: Params) -> str:
+    """Encoded once for the many records that are asked for with the same."""
+    return f"?{urlencode(params, quote_via=quote)}" if params else ""
 
 
 def _for_httpx(sent: Sent, timeout_s: float) -> httpx.Request:

@@ -21,6 +21,7 @@ from crmcom.retrying import Patience
 
 API = "https://app.crm.com/backoffice/v2"
 LOCAL = "http://127.0.0.1:8080/v2"
+pytestmark = pytest.mark.usefixtures("each_loop")
 EACH = pytest.mark.parametrize("kind", ["asyncio", "aiohttp", "httpx"])
 
 

@@ -6,6 +6,7 @@ import duckdb
 import pytest
 
 from crmcom_pipelines import load
+from crmcom_pipelines.around_dlt import quiet_dlt
 from crmcom_pipelines.held_open import HELD_BYTES, held_open
 from crmcom_pipelines.warehouse import duckdb_target
 
@@ -19,7 +20,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def pipeline(file, tmp_path):
-    with load.quiet_dlt():
+    with quiet_dlt():
         yield load.pipeline_on(duckdb_target(file), tmp_path / "pipelines", "crmcom")
 
 
