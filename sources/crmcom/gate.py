@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 from crmcom.errors import CrmcomError, RateLimited, Retryable
@@ -35,21 +36,34 @@ class Gate:
     ) -> None:
         self.limiter = limiter
         self._clock, self._sleep = clock, sleep
-        self._head = asyncio.Lock()
-        self._left = asyncio.Event()
+        self._waiting: deque[_Place] = deque()
 
     async def enter(self, kind: str, longest_s: float) -> Turn:
         """Waits for our turn. Raises `TooLong` for a pause of more than `longest_s`."""
-        async with self._head:
-            while wait_s := self.limiter.wait_s(self._clock()):
-                if wait_s < math.inf:
-                    if wait_s > longest_s:
-                        raise TooLong(wait_s)
-                    await self._sleep(wait_s)
-                else:
-                    self._left.clear()
-                    await self._left.wait()
+        try:
+            if self._waiting or self.limiter.wait_s(self._clock()):
+                await self._queue(longest_s)
             return Turn(self, self.limiter.sent(kind, self._clock()))
+        finally:
+            self._call()
+
+    async def _queue(self, longest_s: float) -> None:
+        ours = _Place()
+        self._waiting.append(ours)
+        try:
+            while True:
+                is_head = self._waiting[0] is ours
+                wait_s = self.limiter.wait_s(self._clock()) if is_head else math.inf
+                if not wait_s:
+                    return
+                if wait_s == math.inf:
+                    await ours.called()
+                elif wait_s > longest_s:
+                    raise TooLong(wait_s)
+                else:
+                    await self._sleep(wait_s)
+        finally:
+            self._waiting.remove(ours)
 
     def leave(self, ticket: Ticket, error: BaseException | None) -> None:
         now = self._clock()
@@ -62,7 +76,29 @@ class Gate:
                 self.limiter.done(ticket, "answered", now)
             case _:
                 self.limiter.done(ticket, "unknown", now)
-        self._left.set()
+        self._call()
+
+    def _call(self) -> None:
+        """Wakes the head where it may go, or has to sleep for it."""
+        if self._waiting and self.limiter.wait_s(self._clock()) < math.inf:
+            self._waiting[0].call()
+
+
+class _Place:
+    """In the queue: who waits there sleeps until called."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self) -> None:
+        self._call: asyncio.Future[None] | None = None
+
+    async def called(self) -> None:
+        self._call = asyncio.get_running_loop().create_future()
+        await self._call
+
+    def call(self) -> None:
+        if self._call is not None and not self._call.done():
+            self._call.set_result(None)
 
 
 class Turn:
