@@ -233,7 +233,7 @@ def _load(pipeline: Pipeline, slices: Any) -> None:
     import dlt
 
     from crmcom.feed import from_rows
-    from crmcom.resources import MERGE, _merge_safely, marked
+    from crmcom.resources import MERGE, _marked, _merge_safely
     from crmcom.schema import RAW_TABLES
     from crmcom.source import CONTRACT
     from crmcom_pipelines.around_dlt import quiet_dlt
@@ -246,9 +246,9 @@ def _load(pipeline: Pipeline, slices: Any) -> None:
                 _merge_safely()
                 for name in RAW_TABLES:
                     if not tables:
-                        yield marked(name, from_rows(name, []), {})
+                        yield _marked(name, from_rows(name, []))
                 for name, rows in tables.items():
-                    yield marked(name, rows, {})
+                    yield _marked(name, rows)
 
             return dlt.resource(read, name="accounts", primary_key="id", write_disposition=MERGE)
 

@@ -1,10 +1,7 @@
-"""What holds in the process while dlt works in it: dlt's options, its event loop, its imports."""
-
-# ruff: noqa: PLC0415 - uvloop is not made for Windows
+"""What holds in the process while dlt works in it: dlt's options, and what is not imported."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
@@ -44,15 +41,19 @@ def quiet_dlt() -> Iterator[None]:
             os.environ.pop(key, None)
 
 
+_WITHOUT_SQLALCHEMY = frozenset({"duckdb", "ducklake", "postgres"})
+
+
 @contextlib.contextmanager
 def without_extras(destination: str = "duckdb") -> Iterator[None]:
     """Python packages that are imported only if they are there, and not needed to load: half a
     second and 50 MB, in each sync. Where they cannot be found, nothing can be.
 
-    DuckDB imports pandas to see whether a query's parameter is one of its values, and dlt
-    imports SQLAlchemy to read an address that it reads as well without it.
+    DuckDB imports pandas to see whether a query's parameter is one of its values. dlt imports
+    SQLAlchemy to read an address that it reads as well without; a destination may need it.
     """
-    absent = _Absent({"pandas"} if destination == "sqlalchemy" else {"pandas", "sqlalchemy"})
+    known = destination in _WITHOUT_SQLALCHEMY
+    absent = _Absent({"pandas", "sqlalchemy"} if known else {"pandas"})
     sys.meta_path.insert(0, absent)
     try:
         yield
@@ -67,20 +68,3 @@ class _Absent:
     def find_spec(self, name: str, *_: object) -> None:
         if name in self._names:
             raise ModuleNotFoundError(f"{name} is not needed to load", name=name)
-
-
-@contextlib.contextmanager
-def on_uvloop() -> Iterator[None]:
-    """The event loop that dlt makes to read in is uvloop's, where there is one: a fifth less
-    processor time for what it does than asyncio's own."""
-    try:
-        import uvloop
-    except ModuleNotFoundError:
-        yield
-        return
-    before = asyncio.get_event_loop_policy()
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    try:
-        yield
-    finally:
-        asyncio.set_event_loop_policy(before)

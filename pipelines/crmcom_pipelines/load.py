@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from crmcom.errors import CrmcomError, LoginRefused, SettingsError
 from crmcom.events import tell
 from crmcom_pipelines import profile
-from crmcom_pipelines.around_dlt import on_uvloop, quiet_dlt, without_extras
+from crmcom_pipelines.around_dlt import quiet_dlt, without_extras
 from crmcom_pipelines.attempt import recorded
 from crmcom_pipelines.publish import NoSpace, StorageFailed, chain, is_full
 from crmcom_pipelines.warehouse import STAGING, WITH_MARTS, warehouse_at
@@ -265,12 +265,14 @@ def _any_loaded(run: Run) -> bool:
 
 def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str, destination: str) -> None:
     error: CrmcomError | None = None
-    with quiet_dlt(), without_extras(destination), on_uvloop():
+    with quiet_dlt(), without_extras(destination):
         from dlt.pipeline.exceptions import PipelineStepFailed
 
         # What is imported stays: to look through it at each collection took a twentieth of the
         # time. Thawed again, since a scheduler's process lives on, with what this run leaves.
         gc.freeze()
+        usual = gc.get_threshold()
+        gc.set_threshold(20_000, *usual[1:])
         try:
             _load_slices(run, outcome, draft, dataset)
         except Exception as failed:
@@ -280,6 +282,7 @@ def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str, destination: s
             # dlt's exception holds our source, and so our settings: it ends here.
             error = _cause(failed, run, draft)
         finally:
+            gc.set_threshold(*usual)
             gc.unfreeze()
     if error is not None:
         raise error

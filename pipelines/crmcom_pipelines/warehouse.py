@@ -32,15 +32,9 @@ STAGING = "%s_load"
 WITH_MARTS = ("duckdb", "postgres", "ducklake")
 """The destinations that marts are built and published on."""
 
-DUCKDB = {
-    "memory_limit": "1GB",
-    "threads": 1,
-    "preserve_insertion_order": False,
-    "checkpoint_threshold": "1GB",
-}
+DUCKDB = {"memory_limit": "1GB", "threads": 1, "preserve_insertion_order": False}
 """What a merge may take before it spills to disk; DuckDB's default is 80 % of the machine. It
-handles 2,000 rows together, so 128 MB failed where rows have 25 kB. What was written is moved from
-its log into the file when that is closed, and not once more in between."""
+handles 2,000 rows together, so 128 MB failed where rows have 25 kB."""
 
 
 class Draft(Protocol):

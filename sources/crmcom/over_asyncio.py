@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import httptools
 import httpx
-from aiohappyeyeballs import start_connection
 
 from crmcom.network import KEEPALIVE_S, NO_HOST, NO_HTTP, NO_TLS, REFUSED, Answer, Headers
 
@@ -39,8 +38,7 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, base_url: str, *, max_connections: int) -> None:  # noqa: ARG002 - see above
         parts = urlsplit(base_url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._host, self._port = parts.hostname or "", parts.port
         self._tls = httpx.create_ssl_context() if parts.scheme == "https" else None
         self._idle: list[_Connection] = []  # the latest last: the others may rest, and be closed
         self._open: set[_Connection] = set()
@@ -101,25 +99,20 @@ class AsyncioTransport(httpx.AsyncBaseTransport):
         failed: httpx.TransportError
         try:
             async with asyncio.timeout(timeout_s):
-                loop = asyncio.get_running_loop()
-                addresses = await loop.getaddrinfo(
-                    self._host, self._port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-                )
-                # As a loop of asyncio's own does by itself, and uvloop's does not.
-                reached = await start_connection(
-                    addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1
-                )
-                _, connection = await loop.create_connection(
+                _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: _Connection(self._open),
-                    sock=reached,
+                    self._host,
+                    self._port or (80 if self._tls is None else 443),
                     ssl=self._tls,
-                    server_hostname=self._host if self._tls else None,
+                    happy_eyeballs_delay=NEXT_ADDRESS_S,
                 )
                 return connection
         except TimeoutError:
             failed = httpx.ConnectTimeout("time-out while connecting")
         except OSError as error:
             failed = httpx.ConnectError(_why(error))
+        except UnicodeError:  # a name that no host can have, such as `a..b`
+            failed = httpx.ConnectError(NO_HOST)
         raise failed
 
 
@@ -134,6 +127,7 @@ class _Connection(asyncio.Protocol):
         self.is_idle = False
         self.at_most = 0
         self._asked: asyncio.Future[Answer] | None = None
+        self._begin()
 
     def ask(self, sent: bytes, timeout_s: float, at_most: int) -> asyncio.Future[Answer]:
         loop = asyncio.get_running_loop()

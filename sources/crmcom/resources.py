@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from crmcom.records import Record
     from crmcom.run import Result, Run
 
-    Table = tuple[str, pa.Table]
-    Hints = dict[str, Any]
-
 QUEUED_TABLES = 8
 
 READERS: dict[str, tuple[Record, Callable[[Feed], Awaitable[None]]]] = {
@@ -59,14 +56,13 @@ def resource(name: str, run: Run) -> DltResource:
     async def read() -> AsyncIterator[Any]:
         _begin_slice(name, run, dlt.current.source_state().get("resources", {}))
         state = dlt.current.resource_state()
-        queue: asyncio.Queue[Table | None] = asyncio.Queue(QUEUED_TABLES)
+        queue: asyncio.Queue[Any] = asyncio.Queue(QUEUED_TABLES)
         reading = asyncio.create_task(_read(name, run, state, queue))
-        told: Hints = {}  # of the columns of each table
         try:
             for table in _missing_tables(name):
-                yield marked(table, from_rows(table, []), told)
+                yield _marked(table, from_rows(table, []))
             while (item := await queue.get()) is not None:
-                yield marked(*item, told)
+                yield item
             await reading
         finally:
             reading.cancel()
@@ -131,9 +127,7 @@ def _same_privacy(run: Run, states: Mapping[str, Any]) -> None:
     run.notices += [n for n in notices if n not in run.notices]
 
 
-async def _read(
-    name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Table | None]
-) -> None:
+async def _read(name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Any]) -> None:
     try:
         await _attempt(name, run, state, queue)
     finally:
@@ -142,9 +136,7 @@ async def _read(
         await queue.put(None)
 
 
-async def _attempt(
-    name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Table | None]
-) -> None:
+async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Any]) -> None:
     """One slice of one resource.
 
     A failure is kept in its result and stops no other; a login that is refused ends the run.
@@ -155,7 +147,7 @@ async def _attempt(
     record, read = READERS[name]
 
     async def put(table: str, rows: pa.Table) -> None:
-        await queue.put((table, rows))
+        await queue.put(_marked(table, rows))
 
     client = await run.enter()
     # A copy: what a slice that fails has written of its bookmarks must not be kept.
@@ -243,21 +235,15 @@ def _own_tables(name: str) -> list[str]:
     return [record.table, *(c.table for c in record.children), *extra.get(name, []), *ledger]
 
 
-def marked(table: str, rows: pa.Table, told: Hints) -> Any:
-    """Rows as dlt takes them. With what it has to know of their table, unless it was `told` just
-    that before: it goes through all of it each time, several milliseconds."""
+def _marked(table: str, rows: pa.Table) -> Any:
     raw = RAW_TABLES[table]
     rows = raw.conform(rows)
-    columns = raw.hints(rows)
-    if told.get(table) == columns:
-        return dlt.mark.with_table_name(rows, table)
-    told[table] = columns
     scope = {"destination_scope": raw.replaced} if raw.replaced else {}
     hints = dlt.mark.make_hints(
         table_name=table,
         primary_key=raw.primary_key,
         merge_key=raw.merge_key,
         write_disposition=MERGE | scope,  # type: ignore[arg-type]
-        columns=columns,
+        columns=raw.hints(rows),
     )
     return dlt.mark.with_hints(rows, hints, create_table_variant=True)

@@ -42,13 +42,13 @@ def test_help_imports_none_of_the_slow_libraries(tmp_path):
 
 
 def test_a_load_imports_no_package_that_it_can_do_without(call, server, tmp_path):
-    """Half a second in each sync; and what it reads in is uvloop's loop."""
+    """Half a second in each sync."""
     asked = ("sync", "--no-transform", "--quiet", "--base-url", server.base_url)
     told = {"PYTHONPROFILEIMPORTTIME": "1"}
     found = call(*asked, cwd=tmp_path, api_key=server.api_key, **told)
     assert found.code == 0
     imported = {line.rpartition("|")[2].strip() for line in found.err.splitlines()}
-    assert {"dlt", "duckdb", "uvloop"} <= imported
+    assert {"dlt", "duckdb"} <= imported
     assert not {"pandas.core", "sqlalchemy.engine"} & imported
 
 

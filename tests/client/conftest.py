@@ -15,7 +15,6 @@ from random import Random
 from typing import Any
 
 import pytest
-import uvloop
 
 from crmcom.client import Client
 from crmcom.endpoints import GET_ACCOUNT
@@ -31,15 +30,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     wanted = pyfuncitem._fixtureinfo.argnames
-    with asyncio.Runner(loop_factory=pyfuncitem.funcargs.get("each_loop")) as runner:
-        runner.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
     return True
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def each_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    """What a test runs on: a sync takes uvloop's, and who uses the source from dlt asyncio's."""
-    return request.param
 
 
 @dataclass

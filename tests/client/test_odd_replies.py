@@ -12,8 +12,6 @@ from crmcom.errors import Forbidden, NotFound, Unavailable
 from crmcom.protocol import Request, judge, read_page
 from crmcom.settings import Settings
 
-pytestmark = pytest.mark.usefixtures("each_loop")
-
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 ASKED = Request(LIST_CONTACTS)
 

@@ -15,13 +15,13 @@ import certifi
 import httpx
 import pytest
 
+from crmcom import over_asyncio
 from crmcom.errors import SettingsError, Unavailable
-from crmcom.network import proxy_for
+from crmcom.network import Headers, proxy_for
 from crmcom.retrying import Patience
 
 API = "https://app.crm.com/backoffice/v2"
 LOCAL = "http://127.0.0.1:8080/v2"
-pytestmark = pytest.mark.usefixtures("each_loop")
 EACH = pytest.mark.parametrize("kind", ["asyncio", "aiohttp", "httpx"])
 
 
@@ -281,3 +281,34 @@ async def test_a_mocked_transport_is_enough(tools):
     mock = httpx.MockTransport(lambda _: httpx.Response(200, json={"id": "1"}))
     async with tools.client(API, transport=mock) as client:
         assert (await client.get(tools.account())).body == b'{"id":"1"}'
+
+
+async def test_a_connection_that_is_called_off_as_it_is_made_ends_without_a_word(monkeypatch):
+    """A stopped run calls off whatever is on its way; nothing may wait for it, or complain."""
+    complaints, made, tasks = [], [], []
+    connected = over_asyncio._Connection.connection_made
+
+    def called_off(self, transport):
+        connected(self, transport)
+        made.append(self)
+        tasks[0].cancel()
+
+    monkeypatch.setattr(over_asyncio._Connection, "connection_made", called_off)
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+    async with await asyncio.start_server(lambda _, w: w.close(), "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        transport = over_asyncio.AsyncioTransport(url, max_connections=1)
+        asked = transport.get_answer(f"{url}/v2", Headers({}), timeout_s=5, at_most=1)
+        tasks.append(asyncio.create_task(asked))
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+        await asyncio.wait_for(transport.aclose(), 1)
+        await asyncio.wait_for(made[0].ended, 1)
+    assert complaints == []
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_a_name_that_no_host_can_have_is_no_host(tools, host):
+    async with tools.client(f"https://{host}/v2", patience=Patience(tries=1)) as client:
+        with pytest.raises(Unavailable, match="no host of that name"):
+            await client.get(tools.account())
