@@ -271,8 +271,6 @@ def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str, destination: s
         # What is imported stays: to look through it at each collection took a twentieth of the
         # time. Thawed again, since a scheduler's process lives on, with what this run leaves.
         gc.freeze()
-        usual = gc.get_threshold()
-        gc.set_threshold(20_000, *usual[1:])
         try:
             _load_slices(run, outcome, draft, dataset)
         except Exception as failed:
@@ -282,7 +280,6 @@ def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str, destination: s
             # dlt's exception holds our source, and so our settings: it ends here.
             error = _cause(failed, run, draft)
         finally:
-            gc.set_threshold(*usual)
             gc.unfreeze()
     if error is not None:
         raise error
