@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from crmcom_pipelines.warehouse import WITH_MARTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -41,19 +43,16 @@ def quiet_dlt() -> Iterator[None]:
             os.environ.pop(key, None)
 
 
-_WITHOUT_SQLALCHEMY = frozenset({"duckdb", "ducklake", "postgres"})
-
-
 @contextlib.contextmanager
 def without_extras(destination: str = "duckdb") -> Iterator[None]:
-    """Python packages that are imported only if they are there, and not needed to load: half a
-    second and 50 MB, in each sync. Where they cannot be found, nothing can be.
+    """Python packages that are imported only if they are there, and not needed to load. Where they
+    cannot be found, nothing can be.
 
-    DuckDB imports pandas to see whether a query's parameter is one of its values. dlt imports
-    SQLAlchemy to read an address that it reads as well without; a destination may need it.
+    DuckDB imports pandas to see whether a query's parameter is one of its values: half a second
+    and 32 MB, in each sync. dlt imports SQLAlchemy to read an address that it reads as well
+    without: a quarter of a second. A destination that is not ours may need it.
     """
-    known = destination in _WITHOUT_SQLALCHEMY
-    absent = _Absent({"pandas", "sqlalchemy"} if known else {"pandas"})
+    absent = _Absent({"pandas", "sqlalchemy"} if destination in WITH_MARTS else {"pandas"})
     sys.meta_path.insert(0, absent)
     try:
         yield

@@ -14,8 +14,9 @@ from crmcom.gate import Gate, TooLong
 from crmcom.limiter import Limiter
 
 
-def gate(at_once=1, *, sleep=asyncio.sleep):
-    return Gate(Limiter(max_in_flight=at_once), clock=time.monotonic, sleep=sleep)
+def gate(at_once=1):
+    limiter = Limiter(max_in_flight=at_once)
+    return Gate(limiter, clock=time.monotonic, sleep=asyncio.sleep)
 
 
 async def test_first_come_is_first_served():
