@@ -39,7 +39,7 @@ _STATUS: dict[str, Status] = {
 }
 _ROWS_SHOWN = 3
 MEMORY_GIB = 2
-"""DuckDB takes half as much again, and more, beside what it counts: two queries may sort at once."""
+"""DuckDB takes half as much again, and more, beside what it counts, where two queries sort."""
 
 
 @dataclass(frozen=True, slots=True)
