@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from crmcom.limiter import Limiter, Ticket
+    from crmcom.limiter import Limiter, Result, Ticket
 
 
 class TooLong(Exception):
@@ -25,7 +26,11 @@ class TooLong(Exception):
 
 
 class Gate:
-    """First come, first served: only the head of the queue looks at the limiter, and sleeps."""
+    """First come, first served. Whoever leaves lets in as many as may go now; the head of the
+    queue sleeps where that takes time.
+
+    `clock` tells the time, and `busy` for how long this thread has been at work, both in seconds.
+    """
 
     def __init__(
         self,
@@ -33,64 +38,87 @@ class Gate:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        busy: Callable[[], float] = time.thread_time,
     ) -> None:
         self.limiter = limiter
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._busy = clock, sleep, busy
         self._waiting: deque[_Place] = deque()
 
     async def enter(self, kind: str, longest_s: float) -> Turn:
         """Waits for our turn. Raises `TooLong` for a pause of more than `longest_s`."""
-        try:
-            if self._waiting or self.limiter.wait_s(self._clock()):
-                await self._queue(longest_s)
-            return Turn(self, self.limiter.sent(kind, self._clock()))
-        finally:
-            self._call()
-
-    async def _queue(self, longest_s: float) -> None:
-        ours = _Place()
+        ours = _Place(kind)
         self._waiting.append(ours)
+        self._admit()
         try:
-            while True:
-                is_head = self._waiting[0] is ours
-                wait_s = self.limiter.wait_s(self._clock()) if is_head else math.inf
-                if not wait_s:
-                    return
-                if wait_s == math.inf:
-                    await ours.called()
-                elif wait_s > longest_s:
-                    raise TooLong(wait_s)
-                else:
-                    await self._sleep(wait_s)
-        finally:
-            self._waiting.remove(ours)
+            return Turn(self, ours.ticket or await self._admitted(ours, longest_s))
+        except BaseException as error:
+            if ours.ticket is None:
+                self._waiting.remove(ours)
+                self._admit()
+            else:  # called off as it was let in
+                self.leave(ours.ticket, error)
+            raise
+
+    async def _admitted(self, ours: _Place, longest_s: float) -> Ticket:
+        while ours.ticket is None:
+            is_head = self._waiting[0] is ours
+            wait_s = self.limiter.wait_s(self._clock()) if is_head else math.inf
+            if wait_s == math.inf:
+                await ours.called()
+            elif wait_s > longest_s:
+                raise TooLong(wait_s)
+            else:
+                await ours.asleep(self._sleep(wait_s))
+                self._admit()
+        return ours.ticket
 
     def leave(self, ticket: Ticket, error: BaseException | None) -> None:
-        now = self._clock()
+        result: Result
+        retry_after_s = None
         match error:
-            case RateLimited(retry_after_s=retry_after_s):
-                self.limiter.done(ticket, "refused", now, retry_after_s)
+            case RateLimited():
+                result, retry_after_s = "refused", error.retry_after_s
             case Retryable():
-                self.limiter.done(ticket, "trouble", now)
+                result = "trouble"
             case None | CrmcomError():
-                self.limiter.done(ticket, "answered", now)
+                result = "answered"
             case _:
-                self.limiter.done(ticket, "unknown", now)
-        self._call()
+                result = "unknown"
+        self.limiter.done(ticket, result, self._clock(), retry_after_s, self._busy())
+        self._admit()
 
-    def _call(self) -> None:
-        """Wakes the head where it may go, or has to sleep for it."""
-        if self._waiting and self.limiter.wait_s(self._clock()) < math.inf:
-            self._waiting[0].call()
+    def _admit(self) -> None:
+        """Lets in as many as may go; calls the head where it has to sleep for its turn."""
+        while self._waiting and not self._waiting[0].is_asleep:
+            head, now = self._waiting[0], self._clock()
+            wait_s = self.limiter.wait_s(now)
+            if wait_s == math.inf:
+                return
+            if not wait_s:
+                self._waiting.popleft()
+                head.ticket = self.limiter.sent(head.kind, now, self._busy())
+            head.call()
+            if wait_s:
+                return
 
 
 class _Place:
-    """In the queue: who waits there sleeps until called."""
+    """In the queue: who waits there does nothing until called. `ticket`: once it may go."""
 
-    __slots__ = ("_call",)
+    __slots__ = ("_call", "is_asleep", "kind", "ticket")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.ticket: Ticket | None = None
+        self.is_asleep = False
         self._call: asyncio.Future[None] | None = None
+
+    async def asleep(self, sleep: Awaitable[None]) -> None:
+        self.is_asleep = True
+        try:
+            await sleep
+        finally:
+            self.is_asleep = False
 
     async def called(self) -> None:
         self._call = asyncio.get_running_loop().create_future()

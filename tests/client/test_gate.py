@@ -14,9 +14,9 @@ from crmcom.gate import Gate, TooLong
 from crmcom.limiter import Limiter
 
 
-def gate(at_once=1):
+def gate(at_once=1, clock=time.monotonic, **options):
     limiter = Limiter(max_in_flight=at_once)
-    return Gate(limiter, clock=time.monotonic, sleep=asyncio.sleep)
+    return Gate(limiter, clock=clock, sleep=asyncio.sleep, **options)
 
 
 async def test_first_come_is_first_served():
@@ -29,6 +29,34 @@ async def test_first_come_is_first_served():
 
     await asyncio.gather(*map(ask, range(50)))
     assert served == list(range(50))
+
+
+async def test_as_many_as_may_go_are_let_in_at_once():
+    """One by one, each by the one before it, few were ever in flight: a turn of the loop each."""
+    ours = gate(at_once=8)
+    inside = [await ours.enter("x", 60) for _ in range(8)]
+    waiting = [asyncio.create_task(ours.enter("x", 60)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for turn in inside:
+        with turn:
+            pass
+    await asyncio.sleep(0)
+    assert [task.done() for task in waiting] == [True] * 8 + [False] * 12
+    for task in waiting:
+        task.cancel()
+
+
+async def test_a_client_that_is_busy_does_not_take_its_server_for_slow():
+    """Each of 64 is looked at when those before it are done with: that is no reason to ask less."""
+    now = 0.0
+    ours = gate(at_once=64, clock=lambda: now, busy=lambda: now)
+    for _ in range(30):
+        turns = [await ours.enter("x", 60) for _ in range(ours.limiter.concurrency.limit)]
+        for turn in turns:
+            now += 0.002
+            with turn:
+                pass
+    assert ours.limiter.concurrency.limit == 64
 
 
 async def test_a_place_that_is_given_up_as_it_is_called_is_the_next_ones():
