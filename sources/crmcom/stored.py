@@ -72,10 +72,12 @@ class Destination:
     """Asks the destination of `pipeline`, in plain SQL.
 
     `work` runs a question in another thread, so that nobody who waits for a reply waits for it.
+    One for each slice, in which nothing is loaded: a table that is not there will not come.
     """
 
     def __init__(self, pipeline: Pipeline, work: Work) -> None:
         self._pipeline, self._work = pipeline, work
+        self._absent: set[str] = set()
 
     @cached_property
     def _sql(self) -> SqlClientBase[Any]:
@@ -164,12 +166,15 @@ class Destination:
         for all of them: opening a file costs more than asking."""
 
         def ask() -> pa.Table:
+            if table in self._absent:
+                return _empty(table)
             with self._sql as client:
                 # Raw SQL: dlt's dataset() parses it with sqlglot, seconds for long id lists.
                 asked = questions(client.make_qualified_table_name(table))
                 try:
                     found = [_fetched(client, sql) for sql in asked]
                 except DatabaseUndefinedRelation:
+                    self._absent.add(table)
                     return _empty(table)
             parts = (_typed(table, part) for part in found if len(part))
             return pa.concat_tables([_empty(table), *parts], promote_options="default")
