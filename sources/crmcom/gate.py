@@ -1,10 +1,9 @@
-"""Lets requests through one by one, as the limiter decides."""
+"""Lets requests through in the order of their coming, as the limiter decides."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from crmcom.limiter import Limiter, Result, Ticket
+    from crmcom.limiter import Limiter, Ticket
 
 
 class TooLong(Exception):
@@ -26,10 +25,11 @@ class TooLong(Exception):
 
 
 class Gate:
-    """First come, first served. Whoever leaves lets in as many as may go now; the head of the
-    queue sleeps where that takes time.
+    """First come, first served. Whoever leaves lets in as many as may go now; where that takes
+    time, the head of the queue sleeps.
 
-    `clock` tells the time, and `busy` for how long this thread has been at work, both in seconds.
+    Let in by the one before them, each in a turn of the event loop, two or three were in flight
+    where 64 were allowed.
     """
 
     def __init__(
@@ -38,10 +38,9 @@ class Gate:
         *,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
-        busy: Callable[[], float] = time.thread_time,
     ) -> None:
         self.limiter = limiter
-        self._clock, self._sleep, self._busy = clock, sleep, busy
+        self._clock, self._sleep = clock, sleep
         self._waiting: deque[_Place] = deque()
 
     async def enter(self, kind: str, longest_s: float) -> Turn:
@@ -73,18 +72,16 @@ class Gate:
         return ours.ticket
 
     def leave(self, ticket: Ticket, error: BaseException | None) -> None:
-        result: Result
-        retry_after_s = None
+        now = self._clock()
         match error:
-            case RateLimited():
-                result, retry_after_s = "refused", error.retry_after_s
+            case RateLimited(retry_after_s=retry_after_s):
+                self.limiter.done(ticket, "refused", now, retry_after_s)
             case Retryable():
-                result = "trouble"
+                self.limiter.done(ticket, "trouble", now)
             case None | CrmcomError():
-                result = "answered"
+                self.limiter.done(ticket, "answered", now)
             case _:
-                result = "unknown"
-        self.limiter.done(ticket, result, self._clock(), retry_after_s, self._busy())
+                self.limiter.done(ticket, "unknown", now)
         self._admit()
 
     def _admit(self) -> None:
@@ -92,14 +89,13 @@ class Gate:
         while self._waiting and not self._waiting[0].is_asleep:
             head, now = self._waiting[0], self._clock()
             wait_s = self.limiter.wait_s(now)
-            if wait_s == math.inf:
-                return
             if not wait_s:
+                head.ticket = self.limiter.sent(head.kind, now)
                 self._waiting.popleft()
-                head.ticket = self.limiter.sent(head.kind, now, self._busy())
-            head.call()
+            if wait_s < math.inf:
+                head.call()  # to go, or to sleep
             if wait_s:
-                return
+                break
 
 
 class _Place:

@@ -24,15 +24,10 @@ class Ticket:
     kind: str
     sent_at: float
     epoch: int
-    busy_s: float
 
 
 class Limiter:
-    """`wait_s` before each request, then `sent`, then `done` with its ticket.
-
-    `busy_s`: for how long whoever asks has been at work so far. What passes meanwhile is not the
-    server's latency: one that has answered long ago would seem slow to who is too busy to look.
-    """
+    """`wait_s` before each request, then `sent`, then `done` with its ticket."""
 
     def __init__(self, *, max_in_flight: int, max_rate: float | None = None) -> None:
         self.concurrency = Concurrency(max_in_flight)
@@ -45,26 +40,20 @@ class Limiter:
             return math.inf
         return self.pace.wait_s(now)
 
-    def sent(self, kind: str, now: float, busy_s: float = 0.0) -> Ticket:
+    def sent(self, kind: str, now: float) -> Ticket:
         self.in_flight += 1
         self.concurrency.peak = max(self.concurrency.peak, self.in_flight)
-        return Ticket(kind, now, self.pace.sent(now), busy_s)
+        return Ticket(kind, now, self.pace.sent(now))
 
     def done(
-        self,
-        ticket: Ticket,
-        result: Result,
-        now: float,
-        retry_after_s: float | None = None,
-        busy_s: float = 0.0,
+        self, ticket: Ticket, result: Result, now: float, retry_after_s: float | None = None
     ) -> None:
         self.in_flight -= 1
         if result == "refused":
             self.pace.refused(ticket.epoch, now, retry_after_s)
         elif result != "unknown":
             self.pace.accepted(now)
-            waited_s = now - ticket.sent_at - (busy_s - ticket.busy_s)
-            self.concurrency.sample(ticket.kind, max(0.0, waited_s), result)
+            self.concurrency.sample(ticket.kind, now - ticket.sent_at, result)
 
 
 class Concurrency:
@@ -79,8 +68,6 @@ class Concurrency:
     START, FLOOR = 8, 4
     WINDOW = 20
     FLAT, SLOW = 2.0, 3.0
-    UNFELT_S = 0.001
-    """What a latency may vary by, whatever the server does."""
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
@@ -129,7 +116,7 @@ class Concurrency:
             at_floor = self.limit <= self.FLOOR
             known = mean if at_floor else self._best.get(kind, mean) * 1.001
             best = self._best[kind] = min(known, mean)
-            total += len(latencies) * (mean + self.UNFELT_S) / (best + self.UNFELT_S)
+            total += len(latencies) * mean / max(best, 1e-9)
             weight += len(latencies)
         return total / weight if weight else (self.FLAT + self.SLOW) / 2
 

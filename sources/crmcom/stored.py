@@ -165,9 +165,10 @@ class Destination:
         """What all of these questions find; they are told the table's name in SQL. One connection
         for all of them: opening a file costs more than asking."""
 
+        if table in self._absent:
+            return _empty(table)
+
         def ask() -> pa.Table:
-            if table in self._absent:
-                return _empty(table)
             with self._sql as client:
                 # Raw SQL: dlt's dataset() parses it with sqlglot, seconds for long id lists.
                 asked = questions(client.make_qualified_table_name(table))

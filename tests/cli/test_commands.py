@@ -28,6 +28,20 @@ def test_every_command_has_help_with_an_example(command):
     assert f"Example: crmcom {command}" in found.output
 
 
+def test_what_libraries_do_at_the_end_is_done(tmp_path):
+    """The program ends without Python's taking everything apart, and leaves nothing undone."""
+    code = (
+        "import atexit, sys; from crmcom_pipelines.__main__ import main; "
+        "atexit.register(print, 'done at the end', end=''); "
+        "sys.argv = ['crmcom', '--version']; main()"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert found.stdout.startswith("crmcom, version")
+    assert found.stdout.endswith("done at the end")
+
+
 def test_help_imports_none_of_the_slow_libraries(tmp_path):
     """`crmcom --help` answers at once: what takes seconds to import is imported when used."""
     slow = "{'dlt', 'dbt', 'pandas', 'pyarrow', 'duckdb', 'httpx', 'aiohttp', 'rich', 'starlette'}"

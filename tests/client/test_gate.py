@@ -14,9 +14,8 @@ from crmcom.gate import Gate, TooLong
 from crmcom.limiter import Limiter
 
 
-def gate(at_once=1, clock=time.monotonic, **options):
-    limiter = Limiter(max_in_flight=at_once)
-    return Gate(limiter, clock=clock, sleep=asyncio.sleep, **options)
+def gate(at_once=1, sleep=asyncio.sleep, **limits):
+    return Gate(Limiter(max_in_flight=at_once, **limits), clock=time.monotonic, sleep=sleep)
 
 
 async def test_first_come_is_first_served():
@@ -46,17 +45,21 @@ async def test_as_many_as_may_go_are_let_in_at_once():
         task.cancel()
 
 
-async def test_a_client_that_is_busy_does_not_take_its_server_for_slow():
-    """Each of 64 is looked at when those before it are done with: that is no reason to ask less."""
-    now = 0.0
-    ours = gate(at_once=64, clock=lambda: now, busy=lambda: now)
-    for _ in range(30):
-        turns = [await ours.enter("x", 60) for _ in range(ours.limiter.concurrency.limit)]
-        for turn in turns:
-            now += 0.002
-            with turn:
-                pass
-    assert ours.limiter.concurrency.limit == 64
+async def test_who_sleeps_for_a_turn_has_none_yet():
+    """A ticket that is given to a sleeper would be in flight while nothing is."""
+    wakes = asyncio.Event()
+    ours = gate(at_once=8, max_rate=1, sleep=lambda _: wakes.wait())
+    first = await ours.enter("x", 60)
+    sleeper = asyncio.create_task(ours.enter("x", 60))
+    await asyncio.sleep(0)
+    ours.limiter.pace.maximum = 1_000_000  # whatever it was that it had to wait for
+    ours.limiter.pace._next = 0.0
+    with first:
+        pass
+    assert ours.limiter.in_flight == 0
+    wakes.set()
+    with await asyncio.wait_for(sleeper, 1):
+        assert ours.limiter.in_flight == 1
 
 
 async def test_a_place_that_is_given_up_as_it_is_called_is_the_next_ones():

@@ -282,22 +282,6 @@ def test_it_is_not_impressed_by_what_always_fails():
     assert log.limiter.concurrency.limit >= 32
 
 
-@pytest.mark.parametrize(("server_s", "limits"), [(0.0, {64}), (0.005, range(4, 33))])
-def test_only_what_the_server_takes_is_its_latency(server_s, limits):
-    """We are at work for 2 ms after each request, it for 20 ms and for `server_s` more for each
-    that is in flight."""
-    limiter = Limiter(max_in_flight=64)
-    now = busy_s = 0.0
-    for _ in range(300):
-        tickets = [limiter.sent("GET", now, busy_s) for _ in range(limiter.concurrency.limit)]
-        ours_s = 0.002 * len(tickets)
-        now += 0.02 + server_s * len(tickets) + ours_s
-        busy_s += ours_s
-        for ticket in tickets:
-            limiter.done(ticket, "answered", now, busy_s=busy_s)
-    assert limiter.concurrency.limit in limits
-
-
 def test_a_server_that_becomes_slower_for_good_is_asked_on():
     """Three times the latency is a new server, not a reason to ask a few at a time for ever."""
     limiter = Limiter(max_in_flight=64)

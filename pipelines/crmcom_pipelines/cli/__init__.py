@@ -21,13 +21,9 @@ from crmcom_pipelines.cli.planning import plan
 from crmcom_pipelines.cli.reporting import report
 from crmcom_pipelines.cli.resetting import reset
 from crmcom_pipelines.cli.serving import sandbox
-from crmcom_pipelines.cli.stopping import EXIT_CODES as EXIT_CODES_OF_SIGNALS
 from crmcom_pipelines.cli.syncing import backfill, sync, transform
 
-__all__ = ["STOPPED", "main"]
-
-STOPPED = frozenset(EXIT_CODES_OF_SIGNALS.values())
-"""What a command ends with that Ctrl-C or SIGTERM has stopped."""
+__all__ = ["main"]
 
 UNCONFIGURED = ("init", "demo", "sandbox")
 """Commands that have defaults of their own, whichever tenant this folder is for."""
