@@ -31,10 +31,10 @@ demo: setup  ## the whole product against the bundled sandbox, no credentials
 	@$(BIN)/crmcom demo
 
 test: setup  ## the tests that every change must pass
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
 
 test-slow: setup  ## the long tests too
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Airflow in an environment of its own: it brings a hundred packages that nothing else needs.
 $(VENV)-airflow/.installed: docs/schedule/airflow/requirements.txt

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 from dlt.common.normalizers.naming.snake_case import NamingConvention
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from crmcom.drift import Drift
@@ -80,6 +80,7 @@ def test_every_record_becomes_a_row_or_a_reject(found):
 
 @calm
 @given(some_records)
+@example(("account", [{"\ud800": False, "id": "half of a character as a key"}]))
 def test_both_paths_agree(found):
     """A record is shaped alike alone, among others, and by the tolerant path."""
     kind, bodies = found
