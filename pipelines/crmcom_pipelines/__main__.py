@@ -2,21 +2,15 @@
 
 import atexit
 import contextlib
-import gc
 import os
 import signal
 import sys
-
-GC_THRESHOLD = 50_000
-"""New objects after which Python looks for rubbish. What is imported is none: to look through it
-after each 700 took a quarter of the start."""
 
 
 def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # there is nothing to unwind, and nothing to tell
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    gc.set_threshold(GC_THRESHOLD)
     from crmcom_pipelines import cli  # noqa: PLC0415
 
     if before is signal.default_int_handler:
@@ -31,11 +25,11 @@ def main() -> None:
 
 
 def _leave(code: int) -> None:
-    """All is unwound and told. Python would take large libraries apart, for a third of a second
-    after each command, and for several where it was stopped."""
-    atexit._run_exitfuncs()  # noqa: SLF001 - what Python does first, too
+    """All is unwound, told and closed. Python would take large libraries apart, for a third of a
+    second after each command, and for several where it was stopped."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - as Python does when it ends by itself
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if stream is not None and not stream.closed:
             stream.flush()
     os._exit(code)
 

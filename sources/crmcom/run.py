@@ -154,7 +154,7 @@ class Run:
     after_us: int = 0
     """The time of the last slice that was loaded."""
     privacy: Privacy = field(init=False)
-    _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "crmcom"))
+    _worker: ThreadPoolExecutor | None = None
     _open: int = 0
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asked: int = 0
@@ -199,6 +199,7 @@ class Run:
         async with self._opening:
             self._open += 1
             if self.client is None:
+                self._worker = ThreadPoolExecutor(1, "crmcom")
                 client = Client(
                     self.settings,
                     transport=self.transport,
@@ -218,11 +219,13 @@ class Run:
                 self._asked += client.stats.requests
                 told = self.learned.notices.values()
                 self.notices += [n for n in told if n not in self.notices]
+                if self._worker is not None:
+                    self._worker.shutdown(wait=False)
                 await client.__aexit__(None, None, None)
 
     async def work(self, do: Callable[[], T]) -> T:
         """Calls what takes long in a thread, so that reading goes on meanwhile. One at a time for
-        all resources: each holds a batch in memory."""
+        all resources: each holds a batch in memory. Between `enter` and `leave`."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, do)
 
     def tell(self, event: str, *, level: int = logging.INFO, **fields: Any) -> None:
