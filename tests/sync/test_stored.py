@@ -13,7 +13,7 @@ from crmcom_pipelines.warehouse import duckdb_target
 
 
 def test_a_table_that_is_not_there_is_asked_for_once_in_a_slice(tmp_path):
-    """A first load asks for each batch of ids that it reads: that took a fifteenth of its time."""
+    """A first load would ask once more for each batch of ids that it reads."""
     file = tmp_path / "warehouse.duckdb"
 
     async def work(do):
