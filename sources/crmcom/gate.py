@@ -89,13 +89,14 @@ class Gate:
         while self._waiting and not self._waiting[0].is_asleep:
             head, now = self._waiting[0], self._clock()
             wait_s = self.limiter.wait_s(now)
+            if wait_s == math.inf:
+                return
             if not wait_s:
                 head.ticket = self.limiter.sent(head.kind, now)
                 self._waiting.popleft()
-            if wait_s < math.inf:
-                head.call()  # to go, or to sleep
+            head.call()
             if wait_s:
-                break
+                return
 
 
 class _Place:

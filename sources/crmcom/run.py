@@ -154,7 +154,7 @@ class Run:
     after_us: int = 0
     """The time of the last slice that was loaded."""
     privacy: Privacy = field(init=False)
-    _worker: ThreadPoolExecutor | None = None
+    _worker: ThreadPoolExecutor = field(init=False)
     _open: int = 0
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _asked: int = 0
@@ -219,8 +219,7 @@ class Run:
                 self._asked += client.stats.requests
                 told = self.learned.notices.values()
                 self.notices += [n for n in told if n not in self.notices]
-                if self._worker is not None:
-                    self._worker.shutdown(wait=False)
+                self._worker.shutdown(wait=False)
                 await client.__aexit__(None, None, None)
 
     async def work(self, do: Callable[[], T]) -> T:

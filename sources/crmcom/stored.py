@@ -164,7 +164,6 @@ class Destination:
     async def _ask(self, table: str, questions: Callable[[str], Iterable[str]]) -> pa.Table:
         """What all of these questions find; they are told the table's name in SQL. One connection
         for all of them: opening a file costs more than asking."""
-
         if table in self._absent:
             return _empty(table)
 

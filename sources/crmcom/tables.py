@@ -214,7 +214,7 @@ class Shaper:
             for path, column in self._drift.columns.items()
             if self._sender in column.senders
             and column.kind != "json"
-            and not any("." in key or _is_broken(key) for key in path)
+            and not any("." in key or tolerant.storable(key) != key for key in path)
             and path not in self._documented
         }
 
@@ -325,11 +325,6 @@ def _is_plain(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return b"\\u0000" not in body
-
-
-def _is_broken(key: str) -> bool:
-    """Whether it holds half of a character, which JSON can write and no schema can name."""
-    return any("\ud800" <= char <= "\udfff" for char in key)
 
 
 def _plant(tree: dict[str, Any], path: Path, kind: pa.DataType) -> None:
