@@ -163,14 +163,16 @@ class Feed:
 
         `base`: rows to carry over what `sender` does not send; by default the stored ones.
         """
-        rows = without(shaped.rows, self.sent)
+        # Rarely any: to look for all that was sent took a tenth of a slice of activities.
+        again = self.sent.intersection(shaped.rows.column("id").to_pylist())
+        rows = without(shaped.rows, again)
         if base is None:
             base = await self.stored.rows(self.record.table, rows.column("id").to_pylist())
         rows = stamp(carry(rows, base, self.answered(sender)), DELETED.name, None)
         ids = rows.column("id").to_pylist()
         await self.put(self.record.table, rows)
         for table, found in shaped.children.items():
-            await self.put(table, without(found, self.sent, self.record.parent_key))
+            await self.put(table, without(found, again, self.record.parent_key))
         self.sent.update(ids)
         self.result.rows += len(ids)
         self.tell_retries()

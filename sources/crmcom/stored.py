@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _IDS_A_QUERY = 2_000
+_OF_DUCKDB = ("duckdb", "ducklake")
+"""Whose SQL takes any number of ids as one JSON text. As a literal each, 20,000 of them are ten
+questions: ten times through a table of a million, 3.5 s instead of 0.4."""
 _WITH_ROWID = ("duckdb",)
 """Where rows are found by one column first. DuckDB would read all 36 columns of 2 million
 activities for a thousand of them: 0.52 s and 100 MB, instead of 0.07 s and 2 MB."""
@@ -147,15 +151,16 @@ class Destination:
 
     async def _of(self, table: str, key: str, ids: Iterable[str]) -> pa.Table:
         """The rows with these values in `key`."""
-        parts = list(_parts(sorted(set(ids))))
-        if not parts:
+        asked = sorted(set(ids))
+        if not asked:
             return _empty(table)
-        by_row = self._pipeline.destination.destination_name in _WITH_ROWID
+        kind = self._pipeline.destination.destination_name
+        listed = [_as_json(asked)] if kind in _OF_DUCKDB else map(_as_literals, _parts(asked))
 
         def questions(name: str) -> Iterator[str]:
-            for part in parts:
-                condition = f"{key} in ({', '.join(map(_quote, part))})"
-                if by_row:
+            for part in listed:
+                condition = f"{key} in ({part})"
+                if kind in _WITH_ROWID:
                     condition = f"rowid in (select rowid from {name} where {condition})"  # noqa: S608
                 yield f"select * from {name} where {condition}"  # noqa: S608
 
@@ -214,6 +219,15 @@ def _empty(table: str) -> pa.Table:
 def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     for at in range(0, len(ids), _IDS_A_QUERY):
         yield ids[at : at + _IDS_A_QUERY]
+
+
+def _as_literals(ids: Iterable[str]) -> str:
+    return ", ".join(map(_quote, ids))
+
+
+def _as_json(ids: Sequence[str]) -> str:
+    text = _quote(msgspec.json.encode(ids).decode())
+    return f"select unnest(from_json({text}, '[\"varchar\"]'))"
 
 
 def _quote(text: str) -> str:
