@@ -143,8 +143,8 @@ class _Draft:
     def hide(self, settings: Settings) -> bool:  # noqa: ARG002 - not done there
         return False
 
-    def target(self) -> Any:
-        return self._at.lake.target(self._connection)
+    def target(self) -> AbstractContextManager[Any]:
+        return contextlib.nullcontext(self._at.lake.target(self._connection))
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[bool]:
@@ -159,9 +159,6 @@ class _Draft:
     def _what(self) -> str:
         """A catalog in a file lets one process write at a time, whatever it writes."""
         return f"{self._at.dataset} slice" if self._at.lake.kind == "postgres" else "lake"
-
-    def asking(self) -> AbstractContextManager[object]:
-        return contextlib.nullcontext()
 
     @contextlib.contextmanager
     def loading(self, pipeline: Pipeline, resources: Sequence[str]) -> Iterator[None]:  # noqa: ARG002 - dlt loads on its own

@@ -291,28 +291,29 @@ def _load_slices(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None
     # Arrow's own allocator keeps what it has once taken: 90 MB more at the peak.
     pa.set_memory_pool(pa.system_memory_pool())
     pipeline: Pipeline | None = None
-    while True:
-        with draft.turn() as others_loaded:
-            if pipeline is None or others_loaded:
-                pipeline = _as_stored(draft, dataset)
-            _load_slice(pipeline, run, outcome, draft)
-            if run.caught_up:
-                break
-    with draft.turn():
-        draft.loaded(name for name, result in run.results.items() if result.error is None)
-        if pipeline.destination.destination_name in WITH_MARTS:
-            # The last load once more, which readers would find beside the dataset.
-            staging = STAGING % pipeline.dataset_name
-            with pipeline.sql_client() as client:
-                client.execute_sql(f'drop schema if exists "{staging}" cascade')
+    with draft.target() as target:
+        while True:
+            with draft.turn() as others_loaded:
+                if pipeline is None or others_loaded:
+                    pipeline = _as_stored(target, draft, dataset)
+                _load_slice(pipeline, run, outcome, draft)
+                if run.caught_up:
+                    break
+        with draft.turn():
+            draft.loaded(name for name, result in run.results.items() if result.error is None)
+            if pipeline.destination.destination_name in WITH_MARTS:
+                # The last load once more, which readers would find beside the dataset.
+                staging = STAGING % pipeline.dataset_name
+                with pipeline.sql_client() as client:
+                    client.execute_sql(f'drop schema if exists "{staging}" cascade')
 
 
-def _as_stored(draft: Draft, dataset: str) -> Pipeline:
+def _as_stored(target: Any, draft: Draft, dataset: str) -> Pipeline:
     """The destination is the only truth. dlt's working directory may hold a package of a run that
     was killed, which would be loaded instead of new data, or a state that a restored file does not
     have, or that another process has moved on from."""
     shutil.rmtree(draft.pipelines_dir, ignore_errors=True)
-    pipeline = pipeline_on(draft.target(), draft.pipelines_dir, dataset)
+    pipeline = pipeline_on(target, draft.pipelines_dir, dataset)
     pipeline.sync_destination()
     return pipeline
 
@@ -321,8 +322,7 @@ def _load_slice(pipeline: Pipeline, run: Run, outcome: Outcome, draft: Draft) ->
     from crmcom import slice_of
 
     began_s, rows = time.monotonic(), sum(r.rows for r in run.results.values())
-    with draft.asking():
-        pipeline.extract(slice_of(run), loader_file_format="parquet")
+    pipeline.extract(slice_of(run), loader_file_format="parquet")
     pipeline.normalize()
     with draft.loading(pipeline, run.resources):
         pipeline.load()

@@ -253,7 +253,7 @@ class _Draft:
     def hide(self, settings: Settings) -> bool:  # noqa: ARG002 - not done there
         return False
 
-    def target(self) -> Any:
+    def target(self) -> AbstractContextManager[Any]:
         from dlt.destinations import postgres
         from dlt.destinations.impl.postgres.postgres import PostgresClient, PostgresParquetCopyJob
 
@@ -275,17 +275,15 @@ class _Draft:
         class Destination(postgres):
             client_class = Client
 
-        return Destination(
+        target = Destination(
             self._server.credentials,
             destination_name="postgres",
             staging_dataset_name_layout=STAGING,
         )
+        return contextlib.nullcontext(target)
 
     def turn(self) -> AbstractContextManager[bool]:
         return contextlib.nullcontext(enter_result=False)
-
-    def asking(self) -> AbstractContextManager[object]:
-        return contextlib.nullcontext()
 
     @contextlib.contextmanager
     def loading(self, pipeline: Pipeline, resources: Sequence[str]) -> Iterator[None]:  # noqa: ARG002 - dlt loads on its own

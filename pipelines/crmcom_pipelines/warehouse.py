@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dlt import Pipeline
+    from duckdb import DuckDBPyConnection
 
     from crmcom import Settings
     from crmcom_pipelines.publish import Draft as FileDraft
@@ -54,17 +55,13 @@ class Draft(Protocol):
         """Lets what was stored before follow `privacy`; whether anything had to be changed."""
         ...
 
-    def target(self) -> Any:
-        """The destination, as dlt takes it."""
+    def target(self) -> AbstractContextManager[Any]:
+        """The destination, as dlt takes it; held while slices are read and loaded."""
         ...
 
     def turn(self) -> AbstractContextManager[bool]:
         """Held while a slice is read and loaded, where other processes may load too. Whether one
         of them has, since this one's last turn."""
-        ...
-
-    def asking(self) -> AbstractContextManager[object]:
-        """Held while a slice is read, which asks what is stored."""
         ...
 
     def loading(
@@ -132,13 +129,29 @@ class Warehouse(Protocol):
 
 
 def duckdb_target(file: Path, *, read_only: bool = False) -> Any:
-    """A DuckDB file as dlt takes it."""
+    """A DuckDB file as dlt takes it, which opens it for each of its questions."""
+    return _duckdb_at(str(file), read_only=read_only, global_config=DUCKDB)
+
+
+@contextlib.contextmanager
+def connected(file: Path) -> Iterator[tuple[DuckDBPyConnection, Any]]:
+    """A DuckDB file that stays open, and as dlt takes it.
+
+    dlt would open it some 60 times in a first load and set its options each time, 5 ms each.
+    """
+    import duckdb
+
+    with duckdb.connect(str(file)) as connection:
+        for option, value in DUCKDB.items():
+            connection.execute(f"set global {option} = '{value}'")
+        yield connection, _duckdb_at(connection)
+
+
+def _duckdb_at(where: str | DuckDBPyConnection, **options: Any) -> Any:
     import dlt
     from dlt.destinations.impl.duckdb.configuration import DuckDbCredentials
 
-    credentials = DuckDbCredentials(str(file), read_only=read_only)
-    credentials.global_config = DUCKDB
-    credentials.pragmas = [_TO_FILE_AT_ONCE]
+    credentials = DuckDbCredentials(where, pragmas=[_TO_FILE_AT_ONCE], **options)
     return dlt.destinations.duckdb(credentials, staging_dataset_name_layout=STAGING)
 
 
@@ -220,27 +233,22 @@ class _FileDraft:
 
         return hide_stored(self._draft, self._dataset, settings)
 
-    def target(self) -> Any:
-        return duckdb_target(self._draft.path)
+    @contextlib.contextmanager
+    def target(self) -> Iterator[Any]:
+        with connected(self._draft.path) as (self._connection, target):
+            yield target
 
     def turn(self) -> AbstractContextManager[bool]:
         return contextlib.nullcontext(enter_result=False)
-
-    def asking(self) -> AbstractContextManager[object]:
-        """While somebody is connected, no question opens the file anew, which takes 50 ms with
-        its closing."""
-        import duckdb
-
-        return duckdb.connect(str(self._draft.path))
 
     def loading(
         self,
         pipeline: Pipeline,
         resources: Sequence[str],  # noqa: ARG002 - the rename hides what is half done
     ) -> AbstractContextManager[object]:
-        from crmcom_pipelines.held_open import held_open
+        from crmcom_pipelines.kept_small import kept_small
 
-        return held_open(self._draft.path, pipeline)
+        return kept_small(self._connection, pipeline)
 
     def loaded(self, complete: Iterable[str]) -> None:
         pass
@@ -311,16 +319,14 @@ class _LoadOnly(_FileDraft):
     def hide(self, settings: Settings) -> bool:  # noqa: ARG002 - not done there
         return False
 
-    def target(self) -> Any:
-        return self._elsewhere.name
+    @contextlib.contextmanager
+    def target(self) -> Iterator[Any]:
+        yield self._elsewhere.name
 
     def cause(self, errors: Sequence[BaseException]) -> CrmcomError | None:
         from crmcom_pipelines.refusals import refusal
 
         return refusal(self._elsewhere.name, errors)
-
-    def asking(self) -> AbstractContextManager[object]:
-        return contextlib.nullcontext()
 
     def loading(
         self,

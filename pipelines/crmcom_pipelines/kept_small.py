@@ -1,0 +1,56 @@
+"""What DuckDB keeps in memory between the jobs of a load, while its file stays open."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from dlt.common.runtime.collector_base import Collector
+
+from crmcom_pipelines.warehouse import DUCKDB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dlt import Pipeline
+    from duckdb import DuckDBPyConnection
+
+KEPT_BYTES = 48_000_000
+"""Of what a job has read and written. DuckDB keeps all of it, up to its `memory_limit`."""
+
+
+@contextlib.contextmanager
+def kept_small(connection: DuckDBPyConnection, pipeline: Pipeline) -> Iterator[None]:
+    """While the pipeline loads through `connection`."""
+    before, pipeline.collector = pipeline.collector, _AfterEachJob(connection)
+    try:
+        yield
+    finally:
+        pipeline.collector = before
+
+
+class _AfterEachJob(Collector):
+    """What dlt tells of its progress; at the end of each job nobody but us is connected."""
+
+    def __init__(self, connection: DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def update(self, *_: Any, **__: Any) -> None:
+        kept = "select sum(memory_usage_bytes) from duckdb_memory()"
+        ((size,),) = self._connection.execute(kept).fetchall()
+        if size > KEPT_BYTES:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """A lower limit gives back at once what nobody uses; if all of the rest is in use, it is
+        refused."""
+        with contextlib.suppress(duckdb.OutOfMemoryException):
+            self._connection.execute(f"set memory_limit = '{KEPT_BYTES} B'")
+        self._connection.execute(f"set memory_limit = '{DUCKDB['memory_limit']}'")
+
+    def _start(self, step: str) -> None:
+        pass
+
+    def _stop(self) -> None:
+        pass
