@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 KEPT_BYTES = 48_000_000
 """Of what a job has read and written. DuckDB keeps all of it, up to its `memory_limit`."""
+IDLE_BYTES = 4_000_000
+"""While a slice is read, which may take an hour. To change a limit takes some, too."""
 
 
 @contextlib.contextmanager
 def kept_small(connection: DuckDBPyConnection, pipeline: Pipeline) -> Iterator[None]:
     """While the pipeline loads through `connection`."""
-    before, pipeline.collector = pipeline.collector, _AfterEachJob(connection)
+    ours = _AfterEachJob(connection)
+    before, pipeline.collector = pipeline.collector, ours
     try:
         yield
+        ours.give_back(to_bytes=IDLE_BYTES)
     finally:
         pipeline.collector = before
 
@@ -40,13 +44,13 @@ class _AfterEachJob(Collector):
         kept = "select sum(memory_usage_bytes) from duckdb_memory()"
         ((size,),) = self._connection.execute(kept).fetchall()
         if size > KEPT_BYTES:
-            self._give_back()
+            self.give_back(to_bytes=KEPT_BYTES)
 
-    def _give_back(self) -> None:
+    def give_back(self, *, to_bytes: int) -> None:
         """A lower limit gives back at once what nobody uses; if all of the rest is in use, it is
         refused."""
         with contextlib.suppress(duckdb.OutOfMemoryException):
-            self._connection.execute(f"set memory_limit = '{KEPT_BYTES} B'")
+            self._connection.execute(f"set memory_limit = '{to_bytes} B'")
         self._connection.execute(f"set memory_limit = '{DUCKDB['memory_limit']}'")
 
     def _start(self, step: str) -> None:

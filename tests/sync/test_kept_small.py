@@ -9,10 +9,11 @@ import pytest
 
 from crmcom_pipelines import load
 from crmcom_pipelines.around_dlt import quiet_dlt
-from crmcom_pipelines.kept_small import KEPT_BYTES, kept_small
+from crmcom_pipelines.kept_small import IDLE_BYTES, KEPT_BYTES, kept_small
 from crmcom_pipelines.warehouse import connected
 
 KEPT = "select sum(memory_usage_bytes) from duckdb_memory()"
+LIMIT = "select current_setting('memory_limit')"
 ROWS = "select n, repeat(md5(n::text), 8) as text from range(600000) as numbers (n)"
 
 
@@ -70,14 +71,21 @@ def test_a_large_transaction_is_not_written_into_the_log_first(file, tmp_path):
 
 def test_what_jobs_have_left_in_memory_is_given_back(file, tmp_path):
     with opened(file, tmp_path) as (connection, pipeline), kept_small(connection, pipeline):
-        limit = "select current_setting('memory_limit')"
-        before = asked(file, limit)
         for number in range(4):
             ((kept,),) = asked(file, f"create table large_{number} as {ROWS}", KEPT)
             assert kept > KEPT_BYTES, "else this shows nothing"
             pipeline.collector.update("Jobs")
             assert asked(file, KEPT)[0][0] <= KEPT_BYTES
-        assert asked(file, limit) == before
+            assert asked(file, LIMIT) == [("953.6 MiB",)]
+
+
+def test_nearly_all_of_it_is_given_back_before_the_next_slice_is_read(file, tmp_path):
+    with opened(file, tmp_path) as (connection, pipeline):
+        with kept_small(connection, pipeline):
+            asked(file, f"create table large as {ROWS}")
+        ((kept,),) = asked(file, KEPT)
+        assert asked(file, LIMIT) == [("953.6 MiB",)]
+    assert kept <= IDLE_BYTES
 
 
 def test_what_is_in_use_is_left_where_it_is(file, tmp_path):
