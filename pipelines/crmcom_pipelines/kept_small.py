@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dlt import Pipeline
     from duckdb import DuckDBPyConnection
 
-KEPT_BYTES = 48_000_000
+KEPT_BYTES = 20_000_000
 """Of what a job has read and written. DuckDB keeps all of it, up to its `memory_limit`."""
 IDLE_BYTES = 4_000_000
 """While a slice is read, which may take an hour. To change a limit takes some, too."""
@@ -48,7 +48,8 @@ class _AfterEachJob(Collector):
 
     def give_back(self, *, to_bytes: int) -> None:
         """A lower limit gives back at once what nobody uses; if all of the rest is in use, it is
-        refused."""
+        refused. What is not in the file yet would go into another one, beside it."""
+        self._connection.execute("checkpoint")
         with contextlib.suppress(duckdb.OutOfMemoryException):
             self._connection.execute(f"set memory_limit = '{to_bytes} B'")
         self._connection.execute(f"set memory_limit = '{DUCKDB['memory_limit']}'")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
+import dlt
 import duckdb
 import pytest
+from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
 
 from crmcom_pipelines import load
 from crmcom_pipelines.around_dlt import quiet_dlt
@@ -58,7 +61,7 @@ def test_the_options_are_ours_whatever_dlt_sets(file, tmp_path):
             names = ("memory_limit", "threads", "preserve_insertion_order", "checkpoint_threshold")
             settings = [f"current_setting('{name}')" for name in names]
             ((*found,),) = client.execute_sql(f"select {', '.join(settings)}")
-    assert found == ["953.6 MiB", 1, False, "3.8 MiB"]
+    assert found == ["953.6 MiB", 1, False, "15.2 MiB"]
 
 
 def test_a_large_transaction_is_not_written_into_the_log_first(file, tmp_path):
@@ -66,7 +69,29 @@ def test_a_large_transaction_is_not_written_into_the_log_first(file, tmp_path):
     with opened(file, tmp_path) as (_, pipeline), pipeline.sql_client() as client:
         client.execute_sql(f"create table main.large as {ROWS}")
         assert not log.exists() or log.stat().st_size < 1_000_000
-        assert file.stat().st_size > 4_000_000
+        assert file.stat().st_size > 16_000_000
+
+
+def test_one_job_at_a_time_whatever_dlt_is_told(file, tmp_path, monkeypatch):
+    """A lower limit while another works would fail what it does."""
+    monkeypatch.setenv("LOAD__WORKERS", "8")
+    at_work, most = set(), []
+
+    def run(job, run=DuckDbCopyJob.run):
+        at_work.add(job)
+        most.append(len(at_work))
+        time.sleep(0.05)
+        run(job)
+        at_work.remove(job)
+
+    monkeypatch.setattr(DuckDbCopyJob, "run", run)
+    with opened(file, tmp_path) as (connection, pipeline):
+        rows = [dlt.resource([{"n": 1}], name=f"numbers_{n}") for n in range(4)]
+        pipeline.extract(rows, loader_file_format="parquet")
+        pipeline.normalize()
+        with kept_small(connection, pipeline):
+            pipeline.load()
+    assert most == [1] * 4
 
 
 def test_what_jobs_have_left_in_memory_is_given_back(file, tmp_path):
