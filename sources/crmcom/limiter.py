@@ -52,7 +52,7 @@ class Limiter:
         if result == "refused":
             self.pace.refused(ticket.epoch, now, retry_after_s)
         elif result != "unknown":
-            self.pace.accepted(now)
+            self.pace.accepted(ticket.epoch, now)
             self.concurrency.sample(ticket.kind, now - ticket.sent_at, result)
 
 
@@ -162,8 +162,10 @@ class Pace:
         self._next = -math.inf
         self._flowing_since: float | None = None
         self._flow_accepted = 0
-        self._sent, self._accepted = _LastSecond(), _LastSecond()
+        self._sent, self._accepted, self._idle = _LastSecond(), _LastSecond(), _LastSecond()
+        self._last_sent = self._busy_since = -math.inf
         self._epoch = self._epoch_accepted = self._epoch_refused = 0
+        self._since_accepted = 0  # of whatever epoch
         self._in_a_row = 0
         self._was_blocked = False
         self._confirmed, self._good_before = 0, 1.0
@@ -193,6 +195,7 @@ class Pace:
         """Returns the epoch: a refusal speaks of the rate at which its request was sent."""
         if self._flowing_since is None:
             self._flowing_since = now
+        self._notice_idleness(now)
         rate = self.rate(now)
         if rate < math.inf:
             # A timer is late by a millisecond or more; what it lost is made good at once.
@@ -200,26 +203,40 @@ class Pace:
         self._sent.add(now)
         return self._epoch
 
-    def accepted(self, now: float) -> None:
+    def _notice_idleness(self, now: float) -> None:
+        """Nobody asked when they might have. What was not sent shows nothing of a limit: a rate
+        that grew meanwhile would be far too high, and one that was measured too low."""
+        lost_s = now - self.SLACK_S - max(self._next, self.paused_until)
+        if 0 < lost_s < math.inf:
+            self._idle.add(now, lost_s)
+            self._since += max(0.0, now - max(self._since, self._last_sent))
+        if now - self._last_sent > self.SETTLE_S:
+            self._busy_since = now
+        self._last_sent = now
+
+    def accepted(self, epoch: int, now: float) -> None:
         self._refusals *= 0.98
         self._tolerated *= 0.99997  # half of it after 23,000 replies: it may be wrong
         self._accepted.add(now)
         self._series_accepted += 1
+        self._flow_accepted += 1
+        self._since_accepted += 1
+        if epoch != self._epoch:  # it took long, and was sent before we slowed down
+            return
         self._in_a_row = 0
         self._epoch_accepted += 1
-        self._flow_accepted += 1
         if self._is_falling and self._epoch_accepted > max(4, self._epoch_refused):
             self._search(now)
 
     def refused(self, epoch: int, now: float, retry_after_s: float | None) -> None:
         self._refusals += 0.02 * (1 - self._refusals)
         self._series_refused += 1
-        self._in_a_row += 1
         long = retry_after_s is not None and retry_after_s > 1
         if epoch != self._epoch:  # sent before we slowed down
             if retry_after_s is not None and long:
                 self._pause(now, retry_after_s)
             return
+        self._in_a_row += 1
         self._epoch_refused += 1
         rate = min(self.rate(now), self._sending_rate(now))
         is_first = self._is_unknown()
@@ -242,7 +259,7 @@ class Pace:
     def _is_tolerable(self, now: float) -> bool:
         if self._is_unknown():
             # Too little is known for a rate: one refusal among the first few requests.
-            return self._sent.count(now) < 20 or self._flowing_s(now) < 1
+            return self._sent.since(now - 1) < 20 or self._busy_s(now) < 1
         if self._refusals <= self._tolerated:
             return True
         # A window that was filled at the old rate goes on refusing for a while.
@@ -268,7 +285,9 @@ class Pace:
             self._good_before = self._good
             self._begin_series(rate)
         self._series_cuts += 1
-        new = min(rate * 0.96, self._borne(now, rate, blocked_s))
+        new = self._borne(now, rate, blocked_s)
+        if not self._is_falling or blocked_s is None:  # else the rate is only how far it fell
+            new = min(rate * 0.96, new)
         if self._is_noise(new):
             self._tolerated = min(0.6, 1.2 * self._series_share() + 0.04)
             new, self._hold_s, blocked_s = self._series_rate, 0.0, None
@@ -291,9 +310,9 @@ class Pace:
 
     def _begin_epoch(self, now: float) -> None:
         self._since = max(now, self.paused_until)
-        self._next = now + 1 / self._good
+        self._next = max(now + 1 / self._good, self.paused_until)
         self._epoch += 1
-        self._epoch_accepted = self._epoch_refused = 0
+        self._epoch_accepted = self._epoch_refused = self._since_accepted = 0
 
     def _pause(self, now: float, seconds: float) -> None:
         self.paused_until = max(self.paused_until, now + seconds)
@@ -303,29 +322,40 @@ class Pace:
     def _borne(self, now: float, rate: float, blocked_s: float | None) -> float:
         """The rate that the server accepted of the `rate` that we sent."""
         flowing_s = self._flowing_s(now)
-        accepted = self._accepted.count(now)
         if blocked_s is not None and blocked_s > 1:
             # The quota of a longer time is used up: what it held must last that long.
             return self._flow_accepted / (flowing_s + blocked_s)
         if self._good == math.inf or self._is_falling:
-            return accepted
+            if blocked_s is not None:
+                return 0.98 * self._accepted.since(now - 1)  # what was counted, and is full
+            return self._accepted.since(self._lately(now)) / self._used_s(now)
         if self._is_searching and blocked_s is None:
             return rate
         if blocked_s is not None and self._was_blocked and flowing_s < 1.5:
             return rate * 0.7  # again, and at once
         if blocked_s is None and self._series_cuts > 1:
             epoch_s = max(now - self._since, self.SETTLE_S)
-            return max(rate * 0.7, 0.97 * self._epoch_accepted / epoch_s)
-        if flowing_s < self.SETTLE_S:
+            return max(rate * 0.7, 0.97 * self._since_accepted / epoch_s)
+        if self._busy_s(now) < self.SETTLE_S:
             return rate  # too little was seen
-        return max(rate * 0.7, 0.97 * accepted / min(1.0, flowing_s))
+        return max(rate * 0.7, 0.97 * self._accepted.since(self._lately(now)) / self._used_s(now))
 
     def _flowing_s(self, now: float) -> float:
         return 0.0 if self._flowing_since is None else now - self._flowing_since
 
     def _sending_rate(self, now: float) -> float:
-        span_s = min(1.0, max(self._flowing_s(now), 0.05))
-        return max(self.FLOOR, 1.05 * self._sent.count(now) / span_s)
+        return max(self.FLOOR, 1.05 * self._sent.since(self._lately(now)) / self._used_s(now))
+
+    def _lately(self, now: float) -> float:
+        return max(self._busy_since, now - 1)
+
+    def _busy_s(self, now: float) -> float:
+        """How long somebody has been asking."""
+        return min(self._flowing_s(now), now - self._busy_since)
+
+    def _used_s(self, now: float) -> float:
+        """Of the last second: when requests were sent, as fast as they might have been."""
+        return max(0.05, min(1.0, self._busy_s(now)) - self._idle.since(self._lately(now)))
 
     def _is_noise(self, new: float) -> bool:
         """A limit would have been met by now: it was never far below what was accepted."""
@@ -345,16 +375,15 @@ class Pace:
 
 
 class _LastSecond:
-    """Counts what happened within the last second."""
+    """What happened within the last second, and how much of it."""
 
     def __init__(self) -> None:
-        self._times: deque[float] = deque()
+        self._happened: deque[tuple[float, float]] = deque()
 
-    def add(self, now: float) -> None:
-        self._times.append(now)
-        self.count(now)
+    def add(self, now: float, amount: float = 1.0) -> None:
+        self._happened.append((now, amount))
+        while self._happened[0][0] <= now - 1:
+            self._happened.popleft()
 
-    def count(self, now: float) -> int:
-        while self._times and self._times[0] <= now - 1:
-            self._times.popleft()
-        return len(self._times)
+    def since(self, start: float) -> float:
+        return sum(amount for at, amount in self._happened if at > start)

@@ -119,20 +119,30 @@ def play(
     jitter=0.3,
     trouble=0.0,
     change=(math.inf, 0),
+    stall_s=0.0,
+    pauses=(),
     seed=1,
     **limits,
 ):
-    """A client with endless work meets `server`; `change`: from then on, another limit."""
+    """A client with work for all of the time meets `server`; `change`: from then on, another limit.
+
+    `stall_s`: one reply in twenty takes up to that much longer. `pauses`: where so many are
+    accepted, nobody asks for a while: (number, seconds).
+    """
     rng = Random(seed)
     limiter = Limiter(**({"max_in_flight": 64} | limits))
     log = Log(limiter)
-    now, flying, number = 0.0, [], 0
+    now, flying, number, accepted, pauses = 0.0, [], 0, 0, deque(pauses)
     while now < seconds:
         if now >= change[0]:
             server.limit = change[1]
         while flying and flying[0][0] <= now:
             at, _, ticket, result, retry_after_s = heapq.heappop(flying)
             limiter.done(ticket, result, at, retry_after_s)
+            accepted += result == "answered"
+        if pauses and accepted + len(flying) >= pauses[0][0]:
+            now = flying[0][0] if flying else now + pauses.popleft()[1]
+            continue
         wait_s = limiter.wait_s(now)
         if wait_s > 0:
             back = flying[0][0] if flying else math.inf
@@ -142,6 +152,8 @@ def play(
         ticket = limiter.sent("GET", now)
         log.peak = max(log.peak, limiter.in_flight)
         takes_s = latency(limiter.in_flight) * (1 + jitter * rng.random())
+        if stall_s and rng.random() < 0.05:
+            takes_s += stall_s * rng.random()
         wait = server.ask(now + takes_s / 2) if server else None
         result = "refused" if wait is not None else "answered"
         if wait is None and rng.random() < trouble:
@@ -181,6 +193,45 @@ def test_an_unknown_limit_is_found_at_once(server, limit, latency_s):
     log = play(server(limit), 12, latency=lambda _: latency_s)
     accepted = [at for at, is_accepted in log.sent if is_accepted]
     assert accepted[11 * limit - 1] <= 11 * 1.06
+
+
+SEEDS = range(5)
+
+
+@pytest.mark.parametrize("server", [Sliding, Fixed, Bucket, Leaky])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_replies_that_take_long_say_nothing_of_a_new_pace(server, seed):
+    """They were sent before it. One of them ended the fall too early, with a pace three times the
+    limit, which then took seven pauses of a second."""
+    log = play(server(100), 25, stall_s=0.2, seed=seed)
+    accepted = [at for at, is_accepted in log.sent if is_accepted]
+    assert accepted[1099] <= 11 * 1.3
+
+
+BEGINNING = ((1, 0.05), (2, 0.05), (3, 0.05), (12, 0.4), (24, 1.2))
+"""A sync begins with questions that follow from each other, and has no other work meanwhile."""
+
+
+@pytest.mark.parametrize("server", [Sliding, Fixed, Bucket, Leaky])
+@pytest.mark.parametrize(("latency_s", "stall_s"), [(0.002, 0.05), (0.02, 0.2)])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_unknown_limit_is_found_by_who_stops_now_and_then(server, latency_s, stall_s, seed):
+    """What was not sent while nobody asked shows nothing of a limit: it was taken for a tenth of
+    it, and eleven seconds' worth took twenty."""
+    answers = {"latency": lambda _: latency_s, "stall_s": stall_s, "seed": seed}
+    log = play(server(100), 30, pauses=BEGINNING, **answers)
+    accepted = [at for at, is_accepted in log.sent if is_accepted]
+    assert accepted[1099] - sum(s for _, s in BEGINNING) <= 11 * 1.35
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_pace_does_not_grow_while_nobody_asks(seed):
+    """After each pause it went far beyond the limit, and far below it: a third of it was used."""
+    pauses = tuple((number, 20.0) for number in range(300, 3000, 300))
+    log = play(Leaky(100), 240, pauses=pauses, seed=seed)
+    accepted = [at for at, is_accepted in log.sent if is_accepted]
+    assert accepted[2999] - 9 * 20 <= 30 * 1.1
+    assert log.refused(20, accepted[2999]) < 0.01
 
 
 @pytest.mark.parametrize("server", [Sliding, Fixed])
