@@ -48,9 +48,10 @@ class _AfterEachJob(Collector):
 
     def give_back(self, *, to_bytes: int) -> None:
         """A lower limit gives back at once what nobody uses; if all of the rest is in use, it is
-        refused. What is not in the file yet would go into another one, beside it."""
-        self._connection.execute("checkpoint")
-        with contextlib.suppress(duckdb.OutOfMemoryException):
+        refused. What is not in the file yet would go into another one, beside it; a job that is
+        writing, where dlt was told to do several at once, keeps it from going into the file."""
+        with contextlib.suppress(duckdb.OutOfMemoryException, duckdb.TransactionException):
+            self._connection.execute("checkpoint")
             self._connection.execute(f"set memory_limit = '{to_bytes} B'")
         self._connection.execute(f"set memory_limit = '{DUCKDB['memory_limit']}'")
 

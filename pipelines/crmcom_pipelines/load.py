@@ -266,6 +266,7 @@ def _any_loaded(run: Run) -> bool:
 def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str, destination: str) -> None:
     error: CrmcomError | None = None
     with quiet_dlt(), without_extras(destination):
+        import duckdb
         from dlt.pipeline.exceptions import PipelineStepFailed
 
         # What is imported stays: to look through it at each collection took a twentieth of the
@@ -275,7 +276,7 @@ def _load(run: Run, outcome: Outcome, draft: Draft, dataset: str, destination: s
             _load_slices(run, outcome, draft, dataset)
         except Exception as failed:
             known = draft.cause(chain(failed)) or any(map(is_full, chain(failed)))
-            if not isinstance(failed, PipelineStepFailed) and not known:
+            if not isinstance(failed, PipelineStepFailed | duckdb.Error) and not known:
                 raise
             # dlt's exception holds our source, and so our settings: it ends here.
             error = _cause(failed, run, draft)

@@ -39,7 +39,8 @@ handles 2,000 rows together, so 128 MB failed where rows have 25 kB."""
 
 _TO_FILE_AT_ONCE = "checkpoint_threshold = '16MB'"
 """DuckDB's default: a transaction of this size goes into the file itself. With dlt's 1 GB all of a
-large load is written into the log first: a sixth of the time that loading takes, and memory."""
+large load is written into the log first: a sixth of the time that loading takes, and memory. As a
+pragma, since dlt sets its own each time that it asks for a connection, and pragmas after it."""
 
 
 class Draft(Protocol):
@@ -230,6 +231,7 @@ class _FileDraft:
         self.note, self.folder = draft.note, workspace.folder
         self.pipelines_dir = workspace.pipelines_dir
         self._workspace, self._draft, self._dataset = workspace, draft, dataset
+        self._connection: Any = None  # while slices are read and loaded
 
     def hide(self, settings: Settings) -> bool:
         from crmcom_pipelines.hide import hide_stored

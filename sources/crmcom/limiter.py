@@ -165,7 +165,7 @@ class Pace:
         self._sent, self._accepted, self._idle = _LastSecond(), _LastSecond(), _LastSecond()
         self._last_sent = self._busy_since = -math.inf
         self._epoch = self._epoch_accepted = self._epoch_refused = 0
-        self._since_accepted = 0  # of whatever epoch
+        self._since_accepted = 0  # since the epoch began, though they were sent before
         self._in_a_row = 0
         self._was_blocked = False
         self._confirmed, self._good_before = 0, 1.0
@@ -209,8 +209,8 @@ class Pace:
         lost_s = now - self.SLACK_S - max(self._next, self.paused_until)
         if 0 < lost_s < math.inf:
             self._idle.add(now, lost_s)
-            self._since += max(0.0, now - max(self._since, self._last_sent))
-        if now - self._last_sent > self.SETTLE_S:
+            self._since += max(0.0, min(lost_s, now - max(self._since, self._last_sent)))
+        if min(lost_s, now - self._last_sent) > self.SETTLE_S:
             self._busy_since = now
         self._last_sent = now
 
@@ -375,7 +375,7 @@ class Pace:
 
 
 class _LastSecond:
-    """What happened within the last second, and how much of it."""
+    """What happened within the last second, and how much of it; somewhat more is kept."""
 
     def __init__(self) -> None:
         self._happened: deque[tuple[float, float]] = deque()
@@ -386,4 +386,4 @@ class _LastSecond:
             self._happened.popleft()
 
     def since(self, start: float) -> float:
-        return sum(amount for at, amount in self._happened if at > start)
+        return sum(amount for at, amount in self._happened if at >= start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import heapq
 import math
 from collections import deque
@@ -119,6 +120,7 @@ def play(
     jitter=0.3,
     trouble=0.0,
     change=(math.inf, 0),
+    late_s=(0.0, 0.001),
     stall_s=0.0,
     pauses=(),
     seed=1,
@@ -146,7 +148,7 @@ def play(
         wait_s = limiter.wait_s(now)
         if wait_s > 0:
             back = flying[0][0] if flying else math.inf
-            now = min(max(now, back), now + wait_s + 0.001 * rng.random())  # timers are late
+            now = min(max(now, back), now + wait_s + rng.uniform(*late_s))  # timers are late
             continue
         number += 1
         ticket = limiter.sent("GET", now)
@@ -240,6 +242,26 @@ def test_a_quota_for_a_minute_is_met(server):
     log = play(server(600, 60.0), 600)
     assert log.rate(120, 600) >= 9.5
     assert log.refused(120, 600) < 0.015
+
+
+@pytest.mark.parametrize(
+    ("server", "used"),
+    [(Sliding(2), 0.7), (Sliding(3), 0.9), (Fixed(1), 0.95), (Fixed(2), 0.9), (Bucket(2), 0.95)],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_few_requests_a_second_are_no_idleness(server, used, seed):
+    """Between two of them more time passes than between two lumps of a fast one."""
+    log = play(copy.deepcopy(server), 180, seed=seed)
+    assert log.rate(20, 180) >= used * server.limit
+
+
+@pytest.mark.parametrize("limit", [5, 10, 20])
+def test_a_client_that_is_always_late_finds_a_limit_that_has_risen(limit):
+    """Where the machine is busy, each request goes some 25 ms after it might have."""
+    late = {"latency": lambda _: 0.1, "late_s": (0.022, 0.028)}
+    log = play(Sliding(limit), 180, change=(60, 10 * limit), **late)
+    assert log.rate(20, 60) >= 0.85 * limit
+    assert log.rate(90, 180) >= 0.85 * 10 * limit
 
 
 @pytest.mark.parametrize("server", [Sliding, Bucket])

@@ -46,10 +46,11 @@ def numbers(pipeline):
 
 
 def test_dlt_loads_and_asks_through_the_connection_that_is_open(file, tmp_path, monkeypatch):
+    connect, told = duckdb.connect, []
+    monkeypatch.setattr(duckdb, "connect", lambda *a, **k: (told.append(a), connect(*a, **k))[1])
     with opened(file, tmp_path) as (_, pipeline):
-        monkeypatch.setattr(duckdb, "connect", None)
         assert numbers(pipeline) == [(1,)]
-        monkeypatch.undo()
+    assert told == [(str(file),)]
     assert asked(file, "select n from crmcom.numbers") == [(1,)]
     duckdb.connect(str(file), config={"threads": "3"}).close()  # refused where it is open
 
