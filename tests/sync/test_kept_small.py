@@ -10,10 +10,14 @@ import duckdb
 import pytest
 from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
 
+from crmcom.errors import CrmcomError
 from crmcom_pipelines import load
 from crmcom_pipelines.around_dlt import quiet_dlt
 from crmcom_pipelines.kept_small import IDLE_BYTES, KEPT_BYTES, kept_small
+from crmcom_pipelines.load import sync
 from crmcom_pipelines.warehouse import connected
+
+from . import worlds
 
 KEPT = "select sum(memory_usage_bytes) from duckdb_memory()"
 LIMIT = "select current_setting('memory_limit')"
@@ -143,3 +147,16 @@ def test_all_is_as_before_where_a_load_fails(file, tmp_path):
         with pytest.raises(RuntimeError), kept_small(connection, pipeline):
             raise RuntimeError
         assert pipeline.collector is before
+
+
+def test_a_file_that_cannot_be_opened_is_told_in_a_line(warehouse):
+    """It is opened before dlt is asked for anything, and so outside of what dlt wraps."""
+    at = warehouse(worlds.small())
+
+    def spoil(step):
+        folder = at.database.parent / ".crmcom" / at.database.name / "working"
+        folder.joinpath(at.database.name).write_bytes(b"no database" * 1000)
+
+    run = at.run()
+    with pytest.raises(CrmcomError, match=r"the load failed: IOException: .*not a valid DuckDB"):
+        sync(run, database=at.database, transform=False, on_step=spoil)
