@@ -328,7 +328,7 @@ class Pace:
         if self._good == math.inf or self._is_falling:
             if blocked_s is not None:
                 return 0.98 * self._accepted.since(now - 1)  # what was counted, and is full
-            return self._accepted.since(self._lately(now)) / self._used_s(now)
+            return self._rate_of(self._accepted, now)
         if self._is_searching and blocked_s is None:
             return rate
         if blocked_s is not None and self._was_blocked and flowing_s < 1.5:
@@ -338,24 +338,23 @@ class Pace:
             return max(rate * 0.7, 0.97 * self._since_accepted / epoch_s)
         if self._busy_s(now) < self.SETTLE_S:
             return rate  # too little was seen
-        return max(rate * 0.7, 0.97 * self._accepted.since(self._lately(now)) / self._used_s(now))
+        return max(rate * 0.7, 0.97 * self._rate_of(self._accepted, now))
 
     def _flowing_s(self, now: float) -> float:
         return 0.0 if self._flowing_since is None else now - self._flowing_since
 
     def _sending_rate(self, now: float) -> float:
-        return max(self.FLOOR, 1.05 * self._sent.since(self._lately(now)) / self._used_s(now))
-
-    def _lately(self, now: float) -> float:
-        return max(self._busy_since, now - 1)
+        return max(self.FLOOR, 1.05 * self._rate_of(self._sent, now))
 
     def _busy_s(self, now: float) -> float:
         """How long somebody has been asking."""
         return min(self._flowing_s(now), now - self._busy_since)
 
-    def _used_s(self, now: float) -> float:
-        """Of the last second: when requests were sent, as fast as they might have been."""
-        return max(0.05, min(1.0, self._busy_s(now)) - self._idle.since(self._lately(now)))
+    def _rate_of(self, counted: _LastSecond, now: float) -> float:
+        """Of the last second, without the time that was not used."""
+        start = max(self._busy_since, now - 1)
+        used_s = min(1.0, self._busy_s(now)) - self._idle.since(start)
+        return counted.since(start) / max(0.05, used_s)
 
     def _is_noise(self, new: float) -> bool:
         """A limit would have been met by now: it was never far below what was accepted."""
