@@ -123,6 +123,7 @@ class _Draft:
     """One run's hold on a dataset: the only one of its kind; others take turns with it."""
 
     note = ""
+    loads_once = False
 
     def __init__(
         self,

@@ -237,6 +237,8 @@ def take(connection: Any, what: str, name: str) -> None:
 class _Draft:
     """One run's hold on a dataset, by the lock of `connection`."""
 
+    loads_once = False
+
     def __init__(
         self, server: Postgres, dataset: str, connection: Any, folder: Path, *, note: str
     ) -> None:

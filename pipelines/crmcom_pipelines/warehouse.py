@@ -51,6 +51,8 @@ class Draft(Protocol):
     folder: Path
     """Where runs keep notes of their own, on this machine."""
     pipelines_dir: Path
+    loads_once: bool
+    """Whether nothing is ever loaded twice: dlt repeats a job whose answer was lost on its way."""
 
     def hide(self, settings: Settings) -> bool:
         """Lets what was stored before follow `privacy`; whether anything had to be changed."""
@@ -227,6 +229,8 @@ class DuckDBFile(_OfOneMachine):
 
 
 class _FileDraft:
+    loads_once = True
+
     def __init__(self, workspace: Workspace, draft: FileDraft, dataset: str) -> None:
         self.note, self.folder = draft.note, workspace.folder
         self.pipelines_dir = workspace.pipelines_dir
@@ -315,6 +319,8 @@ class Elsewhere(_OfOneMachine):
 
 
 class _LoadOnly(_FileDraft):
+    loads_once = False
+
     def __init__(
         self, elsewhere: Elsewhere, workspace: Workspace, draft: FileDraft, dataset: str
     ) -> None:

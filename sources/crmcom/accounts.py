@@ -35,13 +35,14 @@ _AMOUNTS = ("balance", "overdue_amount", "credit_limit")
 async def read_accounts(feed: Feed) -> None:
     """List the accounts of contacts that are new or changed; read the amounts of all."""
     run = feed.run
-    await run.contacts_listed.wait()
+    await run.fan_out.begun()  # somebody has asked by then: the server's time is known
     feed.result.started_at = feed.result.started_at or feed.now
-    contacts = run.results.get("contacts")
-    last_slice = contacts is None or contacts.caught_up or contacts.error is not None
     # A load that was cut short may have marked them and not have written this.
     cut_short = await feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)
-    listed = await _list(feed, run.fan_out | await pending(feed))
+    feed.list_accounts_of(await pending(feed))
+    listed = await _list(feed)
+    contacts = run.results.get("contacts")  # they have come to their end, so the list has
+    last_slice = contacts is None or contacts.caught_up or contacts.error is not None
     await _read(feed, listed.column("id").to_pylist(), listed)
     feed.result.partial = run.backfill is not None
     if contacts is not None and contacts.error is not None:
@@ -68,14 +69,14 @@ async def pending(feed: Feed) -> set[str]:
     return {*await feed.stored.ids("contacts", synced_after=after), *feed.state.get("again", ())}
 
 
-async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
-    """The accounts of these contacts, as listed, with their `contact_id`."""
+async def _list(feed: Feed) -> pa.Table:
+    """The accounts of the contacts in question, as listed, with their `contact_id`."""
+    contacts = feed.run.fan_out
     owner: dict[str, str] = {}
     raws: dict[str, bytes] = {}
     failed: dict[str, CrmcomError] = {}
     without: dict[str, CrmcomError] = {}
-    contact_ids = {i for i in contact_ids if not feed.forgotten.has("contact", i)}
-    async for contact_id, found in feed.ask_each(sorted(contact_ids), partial(accounts_of, feed)):
+    async for contact_id, found in feed.ask_each(contacts, partial(accounts_of, feed)):
         if isinstance(found, NotFound):
             without[contact_id] = found
             continue
@@ -93,8 +94,8 @@ async def _list(feed: Feed, contact_ids: set[str]) -> pa.Table:
     async for contact_id, contact in feed.ask_each(without, lambda i: feed.get(GET_CONTACT, i)):
         if not isinstance(contact, NotFound):
             failed[contact_id] = without[contact_id]
-    await feed.unreadable(LIST_CONTACT_ACCOUNTS, failed, len(contact_ids))
-    feed.ask_again(contact_ids, failed)
+    await feed.unreadable(LIST_CONTACT_ACCOUNTS, failed, len(contacts))
+    feed.ask_again(contacts.ids, failed)
     shaped = await feed.shape(raws.values(), "list")
     await feed.reject(shaped.rejects)
     ids = shaped.rows.column("id").to_pylist()

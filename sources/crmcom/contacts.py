@@ -36,7 +36,7 @@ async def read_contacts(feed: Feed) -> None:
     plan = due(feed)
     known = set(await feed.stored.ids("contacts"))
     walked = {i: r for i, r in (await _changed(feed, plan)).items() if plan.wants(r)}
-    feed.run.fan_out |= walked.keys()
+    feed.list_accounts_of(walked)
     seen: set[str] = set()
     async for found in planned(feed, LIST_CONTACTS, plan):
         rows = [r for r in found.rows if plan.wants(r)]
@@ -44,15 +44,15 @@ async def read_contacts(feed: Feed) -> None:
         seen |= ids
         # Asked for later than the walk, so the later reading.
         walked = {i: r for i, r in walked.items() if i not in ids}
-        feed.run.fan_out |= ids if plan.is_full or plan.first else ids - known
+        feed.list_accounts_of(ids if plan.is_full or plan.first else ids - known)
         await feed.load(await feed.shape(raws(rows), "list"), "list")
     await feed.load(await feed.shape(raws(walked.values()), "list"), "list")
     if plan.covers_all:
         others = await undated(feed, LIST_CONTACTS, plan, seen)
-        feed.run.fan_out |= others.keys()
+        feed.list_accounts_of(others)
         await feed.load(await feed.shape(raws(others.values()), "list"), "list")
         missing = known - seen - others.keys()
-        feed.run.fan_out |= missing  # most are gone; those that are not may have new accounts
+        feed.list_accounts_of(missing)  # most are gone; those that are not may have new ones
         await feed.confirm_gone(missing, GET_CONTACT)
     plan.commit(feed)
 

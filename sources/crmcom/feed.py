@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from crmcom import tables
+from crmcom.backlog import Backlog
 from crmcom.drift import Drift
 from crmcom.errors import (
     Answered,
@@ -38,7 +39,7 @@ from crmcom.run import (
     suspicious,
 )
 from crmcom.schema import DELETED, RAW_TABLES
-from crmcom.tables import Reject, Shaped, Shaper
+from crmcom.tables import Reject, Shaped, Shaper, distinct
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from crmcom.run import Put
     from crmcom.stored import Stored
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 AT_ONCE = 128
@@ -150,7 +150,8 @@ class Feed:
         privacy, table = self.run.privacy, self.record.table
 
         def work() -> Shaped:
-            found = self.forgotten.leave_out(self.record, shaper.shape(whole))
+            found = distinct(shaper.shape(whole), self.record.parent_key)
+            found = self.forgotten.leave_out(self.record, found)
             return privacy.of(table, found, self.drift)
 
         return await self.run.work(work)
@@ -242,6 +243,7 @@ class Feed:
         *,
         params: tuple[tuple[str, str], ...] = (),
         limit_rows: int | None = None,
+        limit_bytes: int | None = None,
         divisible: bool | None = None,
     ) -> AsyncIterator[Listing]:
         """As `listing.listings`, with a ledger row for each and its unreadable rows rejected."""
@@ -252,6 +254,7 @@ class Feed:
             params=params,
             page_size=self.run.settings.page_size,
             limit_rows=limit_rows,
+            limit_bytes=limit_bytes,
             divisible=divisible,
             extent=self.result.extent,
         )
@@ -347,23 +350,26 @@ class Feed:
     # --- single records ---
 
     async def ask_each(
-        self, items: Collection[T], ask: Callable[[T], Coroutine[Any, Any, R]]
-    ) -> AsyncIterator[tuple[T, R | CrmcomError]]:
+        self, ids: Iterable[str] | Backlog, ask: Callable[[str], Coroutine[Any, Any, R]]
+    ) -> AsyncIterator[tuple[str, R | CrmcomError]]:
         """Ask about many records side by side; an answer or an error for each, in any order.
 
         What the API says of one record comes back as a value. Other errors end it, and so do the
         end of the run's time, which says nothing of a record, and a refusal of all that is asked.
         """
-        waiting, answered, refused = iter(items), False, 0
+        backlog = ids if isinstance(ids, Backlog) else Backlog(ids)
+        answered, refused = False, 0
         extent = self.result.extent
-        extent.begins(len(items))
-        answers: asyncio.Queue[tuple[T, R | CrmcomError]] = asyncio.Queue(2 * BATCH)
+        before = extent.done
+        answers: asyncio.Queue[tuple[str, R | CrmcomError]] = asyncio.Queue(2 * BATCH)
 
         async def work() -> None:
             nonlocal answered, refused
-            for item in waiting:
+            async for record_id in backlog:
+                extent.planned = before + len(backlog)
+                extent.is_known = not backlog.is_open
                 try:
-                    await answers.put((item, await ask(item)))
+                    await answers.put((record_id, await ask(record_id)))
                     answered = True
                     extent.done += 1
                 except DeadlineExceeded:
@@ -372,7 +378,7 @@ class Feed:
                     refused += isinstance(error, BadRequest | Forbidden)
                     if refused > MAX_UNCONFIRMED and not answered:
                         raise
-                    await answers.put((item, error))
+                    await answers.put((record_id, error))
                     extent.done += 1
 
         workers = asyncio.gather(*(work() for _ in range(AT_ONCE)))
@@ -391,6 +397,11 @@ class Feed:
             workers.cancel()
             pending.cancel()
             await asyncio.gather(workers, pending, return_exceptions=True)
+
+    def list_accounts_of(self, contact_ids: Iterable[str]) -> None:
+        """Hand contacts on to whoever lists accounts, save those who were erased."""
+        has = self.forgotten.has
+        self.run.fan_out.add(i for i in contact_ids if not has("contact", i))
 
     async def get(self, endpoint: Endpoint, record_id: str) -> Reply:
         return await self.client.get(Request(endpoint, record_id))

@@ -7,6 +7,7 @@ it does) is cut in two by time, at a row's created date where rows carry one.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -148,17 +149,18 @@ async def listings(
     params: Params = (),
     page_size: int = MAX_PAGE_SIZE,
     limit_rows: int | None = None,
+    limit_bytes: int | None = None,
     divisible: bool | None = None,
     cap: int = CAP,
     extent: Extent | None = None,
 ) -> AsyncIterator[Listing]:
     """Yields listings, oldest first, of windows that together are exactly `window`.
 
-    Lazy: nothing is asked for after the caller stops, or after `limit_rows` rows have come; the
-    last listing's `window.end_s` is the bookmark. `divisible`: whether the window may be cut by
-    time, by default where the endpoint documents the filter; False for a filter that is known
-    not to work. A total of `cap` or more is no count, and a window that holds more is cut. `extent`
-    is told how far it is.
+    Lazy: nothing is asked for after the caller stops, or after `limit_rows` rows or `limit_bytes`
+    bytes of them have come; the last listing's `window.end_s` is the bookmark. `divisible`: whether
+    the window may be cut by time, by default where the endpoint documents the filter; False for a
+    filter that is known not to work. A total of `cap` or more is no count, and a window that holds
+    more is cut. `extent` is told how far it is.
     """
     if divisible is None:
         divisible = window.field in endpoint.filters
@@ -173,8 +175,9 @@ async def listings(
         lively=bool(params) or window.end_s is None,
         extent=extent,
     )
-    waiting, rows = [window], 0
-    while waiting and (limit_rows is None or rows < limit_rows):
+    waiting, rows, size = [window], 0, 0
+    max_rows, max_size = limit_rows or math.inf, limit_bytes or math.inf
+    while waiting and rows < max_rows and size < max_size:
         asked = waiting.pop()
         found = await lister.read(asked, last=not waiting)
         if isinstance(found, list):
@@ -184,6 +187,7 @@ async def listings(
         if done_s is not None and done_s != asked.end_s:
             waiting.append(Window(done_s, asked.end_s, asked.field))
         rows += len(found.rows)
+        size += sum(len(row.raw) for row in found.rows)
         if extent is not None:
             extent.ends(len(found.rows))
         yield found

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from crmcom.backlog import Backlog
 from crmcom.client import Client, Learned
 from crmcom.counting import Count, Extent
 from crmcom.errors import CrmcomError, Unproven
@@ -119,9 +120,10 @@ class Run:
     """What the resources of one run share. A long run is several slices, each its own load.
 
     `reconcile`: list everything and look for what is gone. `slice_rows`: rows of one resource
-    after which a slice ends, None for never. `raises`: a resource that fails ends the load.
-    `transport` replaces the network, `patience` says how long a server that fails is worth
-    asking.
+    after which a slice ends, of contacts fewer; None for never. `raises`: a resource that fails
+    ends the load. `appends`: nothing is ever loaded twice, so that rows may go straight into a
+    table that holds none. `transport` replaces the network, `patience` says how long a server that
+    fails is worth asking.
     """
 
     settings: Settings
@@ -131,6 +133,7 @@ class Run:
     backfill: Range | None = None
     slice_rows: int | None = None
     raises: bool = False
+    appends: bool = False
     transport: httpx.AsyncBaseTransport | None = None
     patience: Patience | None = None
     run_id: str = field(default_factory=new_run_id)
@@ -139,9 +142,9 @@ class Run:
     client: Client | None = None
     learned: Learned = field(default_factory=Learned)
     synced_at: datetime | None = None
-    contacts_listed: asyncio.Event = field(default_factory=asyncio.Event)
-    fan_out: set[str] = field(default_factory=set)
-    """Contacts whose accounts are to be listed, as the contacts of this slice show them."""
+    fan_out: Backlog = field(default_factory=Backlog)
+    """Contacts whose accounts are to be listed, as the contacts of this slice show them; open while
+    these are read."""
     observed: set[str] = field(default_factory=set)
     """Accounts that this run has read, in whichever of its slices."""
     rejects: set[tuple[str, str | None, str]] = field(default_factory=set)
@@ -178,14 +181,11 @@ class Run:
 
     def next_slice(self, selected: set[str], after_us: int = 0) -> None:
         """Make ready for a slice; the events belong to the event loop that will run it."""
-        self.contacts_listed = asyncio.Event()
         self._opening = asyncio.Lock()
-        self.fan_out = set()
+        self.fan_out = Backlog(is_open="contacts" in selected)
         self.begun = set()
         self.slices += 1
         self.synced_at, self.after_us = None, after_us
-        if "contacts" not in selected:
-            self.contacts_listed.set()
 
     def start_anew(self) -> None:
         """Forget what this run has done: it becomes another one."""

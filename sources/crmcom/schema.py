@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crmcom.records import ACCOUNT, ACTIVITY, CONTACT, Record
 from crmcom.tables import ARROW_TYPES, GONE, child_schema, row_schema
@@ -41,6 +42,11 @@ class RawTable:
         columns |= {f.name: table.column(f.name) for f in extra}
         schema = pa.schema([_keyed(f, self.primary_key) for f in [*self.schema, *extra]])
         return pa.table(list(columns.values()), schema=schema)
+
+    def present(self, table: pa.Table) -> pa.Table:
+        """The rows that are to be stored. The others only say that a parent has none."""
+        index = table.schema.get_field_index(GONE)
+        return table if index < 0 else table.filter(pc.invert(table.column(index)))
 
     @property
     def replaced(self) -> str | None:

@@ -82,11 +82,19 @@ class Destination:
     def __init__(self, pipeline: Pipeline, work: Work) -> None:
         self._pipeline, self._work = pipeline, work
         self._absent: set[str] = set()
+        self._empty: dict[str, bool] = {}
 
     @cached_property
     def _sql(self) -> SqlClientBase[Any]:
         """One for all questions: for each new one dlt reads its whole configuration, 20 ms."""
         return self._pipeline.sql_client()
+
+    async def is_empty(self, table: str) -> bool:
+        """Whether it holds no row, or is not there."""
+        if table not in self._empty:
+            found = await self._ask(table, lambda name: [f"select _synced_at from {name} limit 1"])  # noqa: S608
+            self._empty[table] = not len(found)
+        return self._empty[table]
 
     async def rows(self, table: str, ids: Iterable[str]) -> pa.Table:
         return await self._of(table, "id", ids)

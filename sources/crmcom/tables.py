@@ -75,6 +75,21 @@ def concat(parts: Sequence[Shaped]) -> Shaped:
     )
 
 
+def distinct(shaped: Shaped, parent_key: str) -> Shaped:
+    """Each record once, as it came first: a server may answer for one with another."""
+    ids = shaped.rows.column("id")
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return shaped
+    children = {t: _first(c, parent_key, "position") for t, c in shaped.children.items()}
+    return Shaped(_first(shaped.rows, "id"), children, shaped.rejects)
+
+
+def _first(table: pa.Table, *key: str) -> pa.Table:
+    keys = list(zip(*(table.column(name).to_pylist() for name in key), strict=True))
+    first = {k: at for at, k in reversed(list(enumerate(keys)))}
+    return table.take(pa.array(sorted(first.values()), pa.int64()))
+
+
 def _stack(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default").combine_chunks()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from crmcom.errors import BadRequest
 from crmcom.listing import CAP, Window
 from crmcom.protocol import Request, read_page
+from crmcom.records import CONTACT
 from crmcom.run import at_epoch, epoch_s
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from crmcom.feed import Feed
     from crmcom.listing import Listing
     from crmcom.protocol import Row
+
+SLICE_BYTES = 100_000_000
+"""Of records, after which a slice ends, however few they are: a hundred thousand of the usual size.
+A load of 960 MB failed where DuckDB may take a gigabyte."""
+
+CONTACT_WEIGHT = 5
+"""Other rows in a slice for each contact. One brings two or more requests for its accounts, where a
+hundred activities come with one; and what a slice has asked for, a kill of it has to ask again."""
 
 NEVER_S = 253_402_300_800
 """The year 10000: every record with a created date lies before it."""
@@ -41,6 +50,10 @@ class Plan:
     divisible: bool | None = None
     from_scratch: bool = False
     reached_s: int | None = None
+
+    @property
+    def limit_bytes(self) -> int | None:
+        return None if self.limit_rows is None else SLICE_BYTES
 
     @property
     def covers_all(self) -> bool:
@@ -150,9 +163,14 @@ def due(feed: Feed) -> Plan:
         first,
         is_full=False,
         listed="created_on",
-        limit_rows=run.slice_rows,
+        limit_rows=_limit_rows(feed),
         from_scratch=first and reached_s is None,
     )
+
+
+def _limit_rows(feed: Feed) -> int | None:
+    rows = feed.run.slice_rows
+    return -(-rows // CONTACT_WEIGHT) if rows and feed.record is CONTACT else rows
 
 
 def _is_overdue(feed: Feed) -> bool:
@@ -180,7 +198,7 @@ def _backfill(feed: Feed, now_s: int) -> Plan:
         first=True,
         is_full=False,
         listed="backfill",
-        limit_rows=feed.run.slice_rows,
+        limit_rows=_limit_rows(feed),
     )
 
 
@@ -196,6 +214,7 @@ async def planned(feed: Feed, endpoint: Endpoint, plan: Plan) -> AsyncIterator[L
         plan.window,
         plan.listed,
         limit_rows=plan.limit_rows,
+        limit_bytes=plan.limit_bytes,
         divisible=plan.divisible,
     ):
         yield found
