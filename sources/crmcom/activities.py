@@ -187,8 +187,8 @@ async def to_detail(
     if mode == "all":
         return ids
     # A first load or a backfill has no details to read. One over rows that are there, after a
-    # reset, has those of what changed meanwhile.
-    again_first = len(stored) > 0 and feed.run.backfill is None
+    # reset, has those of what changed meanwhile; rows of a first load that was killed are no sign.
+    again_first = len(stored) > 0 and feed.run.backfill is None and feed.settled_at is not None
     if mode == "off" or not (follow or again_first):
         return []
     again = {*completed, *feed.state.get("again", ()), *feed.half_merged}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from crmcom import Range
+from crmcom import Range, windows
 from crmcom_sandbox import LIVE, REFERENCE
 
 from . import worlds
@@ -226,3 +226,32 @@ def test_a_kill_between_the_two_statements_of_a_merge_loses_no_row(warehouse):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_run_that_is_killed_a_hundred_times_loses_nothing(warehouse, seed):
     killed_often(warehouse, 25, seed=100 + seed)
+
+
+def test_a_first_load_that_is_killed_between_two_tables_is_completed_by_the_next(warehouse):
+    """It appends to tables that are empty; the next one finds some that are not, and asks for no
+    details: nothing has changed that anybody saw before."""
+    for table in ("accounts", "activities", "activity_tags", "_sync_runs"):
+        world = worlds.small(contacts=40)
+        at = warehouse(world, LIVE.but(**SHALLOW), page_size=10)
+        assert run_killed(at, 250, before_sql=[f'INSERT INTO "crmcom"."{table}"'])
+        at.sync()
+        assert at.differences() == []
+
+
+def test_a_slice_ends_after_so_many_bytes_however_few_records_they_are(warehouse, monkeypatch):
+    at = warehouse(worlds.small(contacts=60), REFERENCE.but(**SHALLOW), page_size=10)
+    monkeypatch.setattr(windows, "SLICE_BYTES", 20_000)
+    outcome = at.sync(slice_rows=1_000_000)
+    assert outcome.slices >= 3
+    assert at.differences() == []
+
+
+def test_a_slice_holds_fewer_contacts_than_other_records(warehouse):
+    """Each of them brings requests of its own, which a kill of the slice would cost again."""
+    world = worlds.small(contacts=100, activities=100)
+    at = warehouse(world, REFERENCE.but(**SHALLOW), page_size=10)
+    only_contacts = at.sync(slice_rows=100, resources=("contacts",))
+    other = warehouse(world, REFERENCE.but(**SHALLOW), page_size=10, name="other")
+    only_activities = other.sync(slice_rows=100, resources=("activities",))
+    assert only_contacts.slices > 2 * only_activities.slices

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from crmcom.drift import Drift
 from crmcom.records import ACCOUNT, ACTIVITY, CONTACT
 from crmcom.schema import RAW_TABLES
-from crmcom.tables import Shaped, Shaper, reserved_columns
+from crmcom.tables import Shaped, Shaper, distinct, reserved_columns
 
 from .odd_json import Number, Pairs, keys, numbers, raw, records, texts, values
 
@@ -231,3 +231,32 @@ def test_what_is_hardly_json_costs_at_most_itself(broken):
     assert len(shaped.rows) + len(shaped.rejects) == 4
     assert {"0", "1", "2"} <= set(shaped.rows.column("id").to_pylist())
     shaped.rows.validate(full=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.lists(st.just("t"), max_size=3)), max_size=12))
+@calm
+def test_of_a_record_that_comes_twice_the_first_one_stays(
+    found: list[tuple[int, list[str]]],
+) -> None:
+    """With its children; each place among them is taken once."""
+    raws = [
+        raw(
+            {
+                "id": f"c{n}",
+                "code": f"{at}",
+                "tags": [{"id": f"{at}.{t}"} for t in range(len(tags))],
+            }
+        )
+        for at, (n, tags) in enumerate(found)
+    ]
+    shaped = distinct(shaper(CONTACT, "list").shape(raws), CONTACT.parent_key)
+    first = {f"c{n}": at for at, (n, _) in reversed(list(enumerate(found)))}
+    assert sorted((r["id"], r["code"]) for r in shaped.rows.to_pylist()) == sorted(
+        (record_id, f"{at}") for record_id, at in first.items()
+    )
+    tags = shaped.children["contact_tags"].to_pylist()
+    places = {(t["contact_id"], t["position"]): t["id"] for t in tags}
+    assert len(places) == len(tags)
+    for record_id, at in first.items():
+        for place in range(len(found[at][1])):
+            assert places[record_id, place] == f"{at}.{place}"
