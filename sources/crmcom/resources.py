@@ -29,7 +29,7 @@ from crmcom.settings import setting
 from crmcom.stored import Destination
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     import pyarrow as pa
     from dlt.extract import DltResource
@@ -58,7 +58,7 @@ def resource(name: str, run: Run) -> DltResource:
         _begin_slice(name, run, dlt.current.source_state().get("resources", {}))
         state = dlt.current.resource_state()
         queue: asyncio.Queue[Any] = asyncio.Queue(QUEUED_TABLES)
-        reading = asyncio.create_task(_read(name, run, state, queue))
+        reading = asyncio.create_task(_read(name, run, state, queue, _missing_tables(name)))
         try:
             while (item := await queue.get()) is not None:
                 yield item
@@ -126,16 +126,29 @@ def _same_privacy(run: Run, states: Mapping[str, Any]) -> None:
     run.notices += [n for n in notices if n not in run.notices]
 
 
-async def _read(name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Any]) -> None:
+async def _read(
+    name: str,
+    run: Run,
+    state: dict[str, Any],
+    queue: asyncio.Queue[Any],
+    missing: Sequence[str],
+) -> None:
+    """`missing`: tables that are to exist, rows or no rows."""
     try:
-        await _attempt(name, run, state, queue)
+        await _attempt(name, run, state, queue, missing)
     finally:
         if name == "contacts":
             run.fan_out.close()
         await queue.put(None)
 
 
-async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Queue[Any]) -> None:
+async def _attempt(
+    name: str,
+    run: Run,
+    state: dict[str, Any],
+    queue: asyncio.Queue[Any],
+    missing: Sequence[str],
+) -> None:
     """One slice of one resource.
 
     A failure is kept in its result and stops no other; a login that is refused ends the run.
@@ -156,7 +169,7 @@ async def _attempt(name: str, run: Run, state: dict[str, Any], queue: asyncio.Qu
     result.begun_s = result.begun_s or time.monotonic()
     try:
         stored = Destination(dlt.current.pipeline(), run.work)
-        for table in _missing_tables(name):
+        for table in missing:
             await put(table, from_rows(table, []))
         feed = Feed(
             run, client, stored, record, state=after, put=put, forgotten=await stored.forgotten()

@@ -1,7 +1,8 @@
 """The tables of the raw dataset: their columns, and the key on which each is merged.
 
 Every table is merged on a primary key, the append-only ones and the ledger included: a load
-that dlt repeats after a kill then changes nothing (measured: `append` doubled its rows).
+that dlt repeats after a kill then changes nothing (measured: `append` doubled its rows). Where it
+repeats none, an empty table is appended to: docs/decisions/0012.
 """
 
 from __future__ import annotations

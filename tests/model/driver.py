@@ -122,7 +122,7 @@ class Driver:
 
     async def _receive(self, name: str, run: Run, state: dict[str, Any], load: Load) -> None:
         queue: asyncio.Queue[Any] = asyncio.Queue(resources.QUEUED_TABLES)
-        reading = asyncio.create_task(resources._read(name, run, state, queue))
+        reading = asyncio.create_task(resources._read(name, run, state, queue, ()))
         try:
             while (item := await queue.get()) is not None:
                 load.put(*item)
@@ -160,6 +160,7 @@ class _Transport(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
-def _marked(table: str, rows: pa.Table) -> tuple[str, pa.Table]:
+def _marked(table: str, rows: pa.Table, *, append: bool) -> tuple[str, pa.Table]:
     """Without dlt's hints, which take longer than everything else."""
+    assert not append, "the model merges"
     return table, RAW_TABLES[table].conform(rows)
