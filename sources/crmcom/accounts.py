@@ -35,13 +35,13 @@ _AMOUNTS = ("balance", "overdue_amount", "credit_limit")
 async def read_accounts(feed: Feed) -> None:
     """List the accounts of contacts that are new or changed; read the amounts of all."""
     run = feed.run
-    await run.fan_out.begun()  # somebody has asked by then: the server's time is known
+    await run.fan_out.begun()  # contacts have asked by then, so the server's time is known
     feed.result.started_at = feed.result.started_at or feed.now
     # A load that was cut short may have marked them and not have written this.
     cut_short = await feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)
     feed.list_accounts_of(await pending(feed))
     listed = await _list(feed)
-    contacts = run.results.get("contacts")  # they have come to their end, so the list has
+    contacts = run.results.get("contacts")  # at their end: until then there are more to list
     last_slice = contacts is None or contacts.caught_up or contacts.error is not None
     await _read(feed, listed.column("id").to_pylist(), listed)
     feed.result.partial = run.backfill is not None

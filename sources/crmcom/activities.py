@@ -47,6 +47,8 @@ async def read_activities(feed: Feed) -> None:
     await feed.probe(LIST_ACTIVITIES)
     plan = due(feed)
     follow = not plan.first and feed.run.backfill is None
+    if plan.from_scratch and feed.settled_at is None:
+        feed.state["over_nothing"] = True
     covering = plan.is_full or plan.from_scratch
     known = set(await feed.stored.ids("activities")) if covering else set()
     open_before = await was_open(feed) if follow else set()
@@ -73,6 +75,7 @@ async def read_activities(feed: Feed) -> None:
 def _commit(feed: Feed, plan: Plan) -> None:
     if feed.run.backfill is None and plan.caught_up:
         feed.half_merged = set()
+        feed.state.pop("over_nothing", None)
     # What is completed while a first load is under way is completed after its beginning.
     if feed.run.backfill is None and (plan.from_scratch or not plan.first):
         feed.state["completed_s"] = plan.end_s
@@ -187,8 +190,8 @@ async def to_detail(
     if mode == "all":
         return ids
     # A first load or a backfill has no details to read. One over rows that are there, after a
-    # reset, has those of what changed meanwhile; rows of a first load that was killed are no sign.
-    again_first = len(stored) > 0 and feed.run.backfill is None and feed.settled_at is not None
+    # reset, has those of what changed meanwhile.
+    again_first = len(stored) > 0 and feed.run.backfill is None and not _over_nothing(feed)
     if mode == "off" or not (follow or again_first):
         return []
     again = {*completed, *feed.state.get("again", ()), *feed.half_merged}
@@ -201,6 +204,12 @@ async def to_detail(
         if (follow or i in held)
         and (i in again or {before.get(i, OPEN), held.get(i, OPEN)} != {state})
     ]
+
+
+def _over_nothing(feed: Feed) -> bool:
+    """Whether a first load is under way that began where nothing was. Rows that are there all the
+    same come from a slice of it that was killed, and are no sign of a change."""
+    return feed.settled_at is None or feed.state.get("over_nothing", False)
 
 
 async def _details(feed: Feed, ids: Iterable[str]) -> dict[str, bytes]:

@@ -360,18 +360,16 @@ class Feed:
         backlog = ids if isinstance(ids, Backlog) else Backlog(ids)
         answered, refused = False, 0
         extent = self.result.extent
+        extent.begins(None if backlog.is_open else len(backlog))
         before = extent.done
         answers: asyncio.Queue[tuple[str, R | CrmcomError]] = asyncio.Queue(2 * BATCH)
 
         async def work() -> None:
             nonlocal answered, refused
             async for record_id in backlog:
-                extent.planned = before + len(backlog)
-                extent.is_known = not backlog.is_open
                 try:
                     await answers.put((record_id, await ask(record_id)))
                     answered = True
-                    extent.done += 1
                 except DeadlineExceeded:
                     raise
                 except (Answered, Forbidden, Unavailable) as error:
@@ -379,7 +377,9 @@ class Feed:
                     if refused > MAX_UNCONFIRMED and not answered:
                         raise
                     await answers.put((record_id, error))
-                    extent.done += 1
+                extent.done += 1
+                extent.planned = before + len(backlog)
+                extent.is_known = not backlog.is_open
 
         workers = asyncio.gather(*(work() for _ in range(AT_ONCE)))
         pending: asyncio.Future[Any] = asyncio.ensure_future(answers.get())

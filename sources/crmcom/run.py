@@ -180,7 +180,7 @@ class Run:
         return self._asked + (self.client.stats.requests if self.client else 0)
 
     def next_slice(self, selected: set[str], after_us: int = 0) -> None:
-        """Make ready for a slice; the events belong to the event loop that will run it."""
+        """Make ready for a slice; what waits belongs to the event loop that will run it."""
         self._opening = asyncio.Lock()
         self.fan_out = Backlog(is_open="contacts" in selected)
         self.begun = set()

@@ -76,7 +76,8 @@ def concat(parts: Sequence[Shaped]) -> Shaped:
 
 
 def distinct(shaped: Shaped, parent_key: str) -> Shaped:
-    """Each record once, as it came first: a server may answer for one with another."""
+    """Each record once, as it came first, and of its children the first at each place: a server may
+    answer for one record with another."""
     ids = shaped.rows.column("id")
     if pc.count_distinct(ids).as_py() == len(ids):
         return shaped

@@ -1,7 +1,7 @@
-"""One sync in slices, to be killed: killed.py BASE_URL API_KEY DATABASE plain|reconcile [SQL].
+"""One sync in slices, to be killed: killed.py BASE_URL API_KEY DATABASE plain|reconcile [SQL [N]].
 
 With SQL it kills itself, right before the first statement that begins so, though it is sent
-together with others.
+together with others; with N, after so many of them.
 """
 
 import os
@@ -23,9 +23,11 @@ if before_sql:
 
     execute_query = DuckDbSqlClient.execute_query
 
+    left = list(range(int(before_sql[1]) + 1 if before_sql[1:] else 1))
+
     def killing(client, query, *args, **kwargs):
         before, found, _ = query.partition(before_sql[0])
-        if found:
+        if found and not left.pop():
             client.native_connection.execute(before)
             os.kill(os.getpid(), signal.SIGKILL)
         return execute_query(client, query, *args, **kwargs)
