@@ -52,9 +52,9 @@ class Draft(Protocol):
     """Where runs keep notes of their own, on this machine."""
     pipelines_dir: Path
     loads_once: bool
-    """Whether nothing is ever loaded twice. dlt repeats a job that failed, and a server may have done
-    it all the same. A DuckDB file has not: where a commit fails, nothing of it is there (measured
-    with a full disk), and where a checkpoint fails, no connection works any more."""
+    """Whether nothing is ever loaded twice. dlt repeats a job that failed, and a server may have
+    done it all the same. A DuckDB file has not: where a commit fails, nothing of it is there
+    (measured with a full disk), and where a checkpoint fails, no connection works any more."""
 
     def hide(self, settings: Settings) -> bool:
         """Lets what was stored before follow `privacy`; whether anything had to be changed."""
