@@ -293,7 +293,7 @@ def _load_slices(run: Run, outcome: Outcome, draft: Draft, dataset: str) -> None
     # Arrow's own allocator keeps what it has once taken: 90 MB more at the peak.
     pa.set_memory_pool(pa.system_memory_pool())
     pipeline: Pipeline | None = None
-    run.appends = draft.loads_once
+    run.loads_once = draft.loads_once
     with draft.target() as target:
         while True:
             with draft.turn() as others_loaded:

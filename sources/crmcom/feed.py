@@ -467,6 +467,7 @@ class Feed:
 
     async def mark_gone(self, gone: list[str]) -> pa.Table:
         """Set `_deleted_at`, unless so many are gone that the API is the more likely culprit."""
+        gone = [i for i in gone if i not in self.sent]  # as another one's answer
         total = self.result.deleted + len(gone)
         # Counted only where it matters: a table may hold millions.
         known = len(await self.stored.ids(self.record.table)) if suspicious(total, 0) else total

@@ -121,7 +121,7 @@ class Run:
 
     `reconcile`: list everything and look for what is gone. `slice_rows`: rows of one resource
     after which a slice ends, of contacts fewer; None for never. `raises`: a resource that fails
-    ends the load. `appends`: nothing is ever loaded twice, so that rows may go straight into a
+    ends the load. `loads_once`: no load is ever repeated, so that rows may go straight into a
     table that holds none. `transport` replaces the network, `patience` says how long a server that
     fails is worth asking.
     """
@@ -133,7 +133,7 @@ class Run:
     backfill: Range | None = None
     slice_rows: int | None = None
     raises: bool = False
-    appends: bool = False
+    loads_once: bool = False
     transport: httpx.AsyncBaseTransport | None = None
     patience: Patience | None = None
     run_id: str = field(default_factory=new_run_id)

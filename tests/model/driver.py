@@ -160,7 +160,7 @@ class _Transport(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
-def _marked(table: str, rows: pa.Table, *, append: bool) -> tuple[str, pa.Table]:
+def _marked(table: str, rows: pa.Table, *, append: bool, once: bool) -> tuple[str, pa.Table]:
     """Without dlt's hints, which take longer than everything else."""
-    assert not append, "the model merges"
+    assert (append, once) == (False, False), "the model merges, and may repeat a load"
     return table, RAW_TABLES[table].conform(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import time
 
 import dlt
@@ -15,7 +16,7 @@ from crmcom_pipelines import load
 from crmcom_pipelines.around_dlt import quiet_dlt
 from crmcom_pipelines.kept_small import IDLE_BYTES, KEPT_BYTES, kept_small
 from crmcom_pipelines.load import sync
-from crmcom_pipelines.warehouse import connected
+from crmcom_pipelines.warehouse import DUCKDB, connected
 
 from . import worlds
 
@@ -160,3 +161,16 @@ def test_a_file_that_cannot_be_opened_is_told_in_a_line(warehouse):
     run = at.run()
     with pytest.raises(CrmcomError, match=r"the load failed: IOException: .*not a valid DuckDB"):
         sync(run, database=at.database, transform=False, on_step=spoil)
+
+
+def test_a_full_listing_of_long_records_fits_into_memory(warehouse, monkeypatch):
+    """A merge that looks for doubles among them holds them all."""
+    monkeypatch.setitem(DUCKDB, "memory_limit", "250MB")
+    world = worlds.small(activities=16_000)
+    chance = random.Random(1)
+    for record in world.activities:
+        record.body["description"] = chance.randbytes(6_000).hex()
+    at = warehouse(world)
+    at.sync()
+    at.sync(reconcile=True)
+    assert at.differences() == []
