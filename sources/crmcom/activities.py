@@ -30,7 +30,7 @@ from crmcom.tables import Shaped
 from crmcom.windows import due, planned, undated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from crmcom.feed import Feed
     from crmcom.protocol import Reply, Row
@@ -235,7 +235,7 @@ async def _load(feed: Feed, listed: Shaped, stored: pa.Table, detailed: dict[str
     children = dict(listed.children)
     if detailed:
         # Its state is the list's: a history's dates mislead where a clock was set back.
-        details = await feed.shape(detailed.values(), "single")
+        details = _without_others(await feed.shape(detailed.values(), "single"), detailed)
         await feed.reject(details.rejects)
         joined = carry(details.rows, rows, feed.answered("single"))
         rows = stack([joined, without(rows, joined.column("id").to_pylist())])
@@ -245,6 +245,13 @@ async def _load(feed: Feed, listed: Shaped, stored: pa.Table, detailed: dict[str
             kept = [] if older is None else [without(older, parents, "activity_id")]
             children[table] = stack([found, *kept])
     await _load_whole(feed, Shaped(rows, children, listed.rejects), "list")
+
+
+def _without_others(details: Shaped, asked: Collection[str]) -> Shaped:
+    """A server may answer for one record with another, which then lacks what lists alone tell."""
+    others = [i for i in details.rows.column("id").to_pylist() if i not in asked]
+    children = {t: without(c, others, "activity_id") for t, c in details.children.items()}
+    return Shaped(without(details.rows, others), children, details.rejects)
 
 
 async def _load_whole(feed: Feed, shaped: Shaped, sender: Sender) -> None:

@@ -233,3 +233,24 @@ def test_a_clock_that_was_ahead_for_one_run_hides_nothing(warehouse):
     outcome = at.sync()
     assert any("set back" in note for note in outcome.notes)
     assert at.differences(detailed=at.detailed()) == []
+
+
+def test_details_that_are_those_of_another_activity_leave_it_as_it_is(warehouse):
+    world = worlds.small()
+    done = next(r.id for r in world.activities if r.body["state"] == "COMPLETED")
+    first, second = sorted(r.id for r in world.activities if r.body["state"] == "PENDING")[:2]
+    at = warehouse(world)
+    at.sync()
+    for changed in (first, second):
+        world.set_activity_state(changed, "COMPLETED")
+    world.clock.move(timedelta(minutes=30))
+    other = f'{{"id": "{done}", "name": "of another"}}'
+    at.server.sandbox.after(
+        1, "GET /activities/{id}", lambda w: w.set_raw("activities", second, other)
+    )
+    at.sync(expect=None)
+    assert at.detailed() == {first}
+    world.set_raw("activities", second, None)
+    assert at.differences(detailed={first}) == []
+    versions = f"select state from crmcom.activity_versions where activity_id = '{done}'"
+    assert at.query(versions) == [("COMPLETED",)]
