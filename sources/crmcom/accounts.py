@@ -35,7 +35,7 @@ _AMOUNTS = ("balance", "overdue_amount", "credit_limit")
 async def read_accounts(feed: Feed) -> None:
     """List the accounts of contacts that are new or changed; read the amounts of all."""
     run = feed.run
-    await run.fan_out.begun()  # contacts have asked by then, so the server's time is known
+    await run.fan_out.begun()  # if contacts are read, the server's time is known by then
     feed.result.started_at = feed.result.started_at or feed.now
     # A load that was cut short may have marked them and not have written this.
     cut_short = await feed.stored.ids("accounts", synced_after=feed.settled_at, deleted=True)

@@ -122,8 +122,8 @@ class Run:
     `reconcile`: list everything and look for what is gone. `slice_rows`: rows of one resource
     after which a slice ends, of contacts fewer; None for never. `raises`: a resource that fails
     ends the load. `loads_once`: no load is ever repeated, so that rows may go straight into a
-    table that holds none. `transport` replaces the network, `patience` says how long a server that
-    fails is worth asking.
+    table that holds none, and no merge looks for doubles. `transport` replaces the network,
+    `patience` says how long a server that fails is worth asking.
     """
 
     settings: Settings
